@@ -1,0 +1,1 @@
+//! Policies as transforms: draws, warps, intensity.

@@ -1,0 +1,1 @@
+//! NIfTI files, dataset layouts, preprocessing, sampling. No GPU.

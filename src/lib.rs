@@ -1,0 +1,21 @@
+//! Trains 3D U-Nets for medical image segmentation on any GPU that wgpu drives,
+//! and searches the data augmentation while it trains (Xu, Li, Zhu, MICCAI 2020).
+//!
+//! Layers, each using only those below it: `cli`; `train`, `infer`, `search`;
+//! `nn`, `augment`; `ops`; `gpu`. Beside them `data`, `metrics` and `reference`
+//! work on the CPU alone. See ARCHITECTURE.md.
+
+pub mod augment;
+pub mod cli;
+pub mod data;
+pub mod error;
+pub mod gpu;
+pub mod infer;
+pub mod metrics;
+pub mod nn;
+pub mod ops;
+pub mod reference;
+pub mod search;
+pub mod train;
+
+pub use error::{Error, Result};

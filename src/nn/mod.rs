@@ -1,0 +1,1 @@
+//! Network plan, U-Net, loss, optimizer as lists of ops.

@@ -1,0 +1,1 @@
+//! Plain CPU twins of the ops.

@@ -1,0 +1,1 @@
+//! Policy space, distribution, ASNG and the other searchers.
