@@ -1,1 +1,22 @@
-//! Device, slots, pipelines, recordings.
+//! Device choice, slots, pipelines and recordings: the only module that uses wgpu.
+//!
+//! It knows nothing of tensors or networks. Callers declare named [`Slots`],
+//! append [`Dispatch`]es to a [`Recording`] (plain data, no device needed),
+//! let [`Memory`] place the slots, and turn recordings into [`Program`]s.
+
+mod adapter;
+mod caps;
+mod device;
+mod memory;
+mod program;
+mod recording;
+pub mod shader;
+mod slot;
+
+pub use adapter::{AdapterChoice, AdapterSummary, list_adapters};
+pub use caps::Caps;
+pub use device::Gpu;
+pub use memory::{Memory, MemoryPlan};
+pub use program::{Program, Timing};
+pub use recording::{Access, Binding, Command, Dispatch, Kernel, Recording, linear_groups};
+pub use slot::{Lifetime, SlotId, SlotKind, Slots};

@@ -1,0 +1,44 @@
+//! What the device at hand can do, as plain data: a dry run needs no device.
+
+/// Limits and optional features that decide how ops are lowered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Caps {
+    /// Largest range of a buffer that one binding may cover, in bytes.
+    pub max_binding_bytes: u64,
+    /// Largest buffer, in bytes.
+    pub max_buffer_bytes: u64,
+    /// Largest edge of a 3-D texture, in texels.
+    pub max_texture_3d: u32,
+    /// Largest edge of a 2-D texture, in texels.
+    pub max_texture_2d: u32,
+    /// Workgroup memory, in bytes.
+    pub workgroup_bytes: u32,
+    /// Alignment of the offset of a storage or uniform binding, in bytes.
+    pub offset_alignment: u64,
+    /// The subgroup size, where the adapter has subgroups and only this one size.
+    pub subgroup_lanes: Option<u32>,
+    /// True for software adapters (llvmpipe, WARP).
+    pub cpu: bool,
+    /// True where timestamps can be written at pass boundaries.
+    pub timestamps: bool,
+    /// True where shaders may use f16.
+    pub f16: bool,
+}
+
+impl Caps {
+    /// The limits every WebGPU device grants, without optional features: for dry runs and tests.
+    pub fn portable() -> Self {
+        Caps {
+            max_binding_bytes: 128 << 20,
+            max_buffer_bytes: 256 << 20,
+            max_texture_3d: 2048,
+            max_texture_2d: 8192,
+            workgroup_bytes: 16 << 10,
+            offset_alignment: 256,
+            subgroup_lanes: None,
+            cpu: false,
+            timestamps: false,
+            f16: false,
+        }
+    }
+}
