@@ -1,1 +1,3 @@
-fn main() {}
+fn main() {
+    println!("asng-wgpu {}", env!("CARGO_PKG_VERSION"));
+}
