@@ -13,9 +13,16 @@ need_cargo() {
 }
 
 has_vulkan_driver() {
-  case "$(uname -s)" in Linux) ;; *) return 0 ;; esac
-  ls /usr/share/vulkan/icd.d/*.json /etc/vulkan/icd.d/*.json "${VK_DRIVER_FILES:-/nonexistent}" \
-    2>/dev/null | grep -q . && ldconfig -p | grep -q libvulkan.so.1
+  [ "$(uname -s)" = Linux ] || return 0
+  [ -n "${VK_DRIVER_FILES:-}" ] && return 0
+  local manifest loader
+  for manifest in /usr/share/vulkan/icd.d/*.json /etc/vulkan/icd.d/*.json; do
+    [ -e "$manifest" ] || continue
+    for loader in /usr/lib/*/libvulkan.so.1 /usr/lib*/libvulkan.so.1 /lib/*/libvulkan.so.1; do
+      [ -e "$loader" ] && return 0
+    done
+  done
+  return 1
 }
 
 need_vulkan() {
