@@ -1,1 +1,4 @@
 //! Network plan, U-Net, loss, optimizer as lists of ops.
+
+pub mod parameters;
+pub mod plan;

@@ -1,0 +1,193 @@
+//! The shape of a network: levels, kernels, strides, features. Plain data.
+
+use crate::error::{Error, Result};
+
+/// Most features of any level (nnU-Net v1).
+pub const MAX_FEATURES: u32 = 320;
+
+/// Everything that determines a U-Net and its training batch. Axes are D, H, W.
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct NetworkPlan {
+    /// Input channels.
+    pub in_channels: u32,
+    /// Classes, background included.
+    pub classes: u32,
+    /// Features of the full-resolution level; doubled a level, at most [`MAX_FEATURES`].
+    pub base_features: u32,
+    /// Patch edges in voxels.
+    pub patch: [u32; 3],
+    /// Samples a batch.
+    pub batch: u32,
+    /// Stride between level i and i + 1.
+    pub pools: Vec<[u32; 3]>,
+    /// Kernel edges of each level on the way down (one more than `pools`).
+    pub kernels: Vec<[u32; 3]>,
+}
+
+impl NetworkPlan {
+    /// A plan by nnU-Net's rules from the spacing: an axis is pooled while it keeps at least 4
+    /// voxels and no other axis is finer by a factor of 2; a kernel edge is 1 while the axis'
+    /// spacing is more than twice the finest. `levels` = 0 lets the rules decide.
+    pub fn from_spacing(
+        in_channels: u32,
+        classes: u32,
+        base_features: u32,
+        patch: [u32; 3],
+        batch: u32,
+        spacing_mm: [f64; 3],
+        levels: u32,
+    ) -> Self {
+        let mut spacing = spacing_mm;
+        let mut edges = patch;
+        let mut pools = Vec::new();
+        let mut kernels = vec![kernel_of(spacing)];
+        let most = if levels == 0 { 6 } else { levels };
+        while kernels.len() < most as usize {
+            let finest = spacing.iter().copied().fold(f64::INFINITY, f64::min);
+            let pool: [u32; 3] = std::array::from_fn(|axis| {
+                let large = edges[axis] >= 8 && edges[axis].is_multiple_of(2);
+                if large && spacing[axis] / finest < 2.0 { 2 } else { 1 }
+            });
+            if pool == [1, 1, 1] {
+                break;
+            }
+            for axis in 0..3 {
+                edges[axis] /= pool[axis];
+                spacing[axis] *= f64::from(pool[axis]);
+            }
+            pools.push(pool);
+            kernels.push(kernel_of(spacing));
+        }
+        NetworkPlan { in_channels, classes, base_features, patch, batch, pools, kernels }
+    }
+
+    /// Number of levels.
+    pub fn levels(&self) -> usize {
+        self.kernels.len()
+    }
+
+    /// Features of a level.
+    pub fn features(&self, level: usize) -> u32 {
+        self.base_features.saturating_mul(1 << level.min(16)).min(MAX_FEATURES)
+    }
+
+    /// Edges of a level's volumes.
+    pub fn spatial(&self, level: usize) -> [u32; 3] {
+        let mut edges = self.patch;
+        for pool in &self.pools[..level] {
+            for axis in 0..3 {
+                edges[axis] /= pool[axis];
+            }
+        }
+        edges
+    }
+
+    /// Loss weights of the heads, head 0 = full resolution: 2^-i, the lowest 0 where there are
+    /// several, normalised to sum 1 (nnU-Net v1, MultipleOutputLoss2).
+    pub fn head_weights(&self) -> Vec<f32> {
+        let heads = self.pools.len();
+        let raw: Vec<f64> = (0..heads)
+            .map(|i| if i > 0 && i + 1 == heads { 0.0 } else { 0.5f64.powi(i as i32) })
+            .collect();
+        let sum: f64 = raw.iter().sum();
+        raw.iter().map(|w| (w / sum) as f32).collect()
+    }
+
+    /// Checks the plan.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] naming the flag that is wrong and what would do.
+    pub fn validate(&self) -> Result<()> {
+        let usage = |text: String| Err(Error::Usage(text));
+        if !(1..=8).contains(&self.in_channels) {
+            return usage(format!("{} input channels; 1 to 8 are supported", self.in_channels));
+        }
+        if !(2..=32).contains(&self.classes) {
+            return usage(format!("{} classes; 2 to 32 are supported", self.classes));
+        }
+        if self.base_features == 0 || self.base_features > MAX_FEATURES {
+            return usage(format!(
+                "--features {} is out of range; use 1 to {MAX_FEATURES}",
+                self.base_features
+            ));
+        }
+        if self.batch == 0 {
+            return usage("--batch-size 0 trains nothing; use 1 or more".into());
+        }
+        if !(2..=7).contains(&self.levels()) || self.pools.len() + 1 != self.levels() {
+            return usage(format!(
+                "{} levels are not possible for a patch of {}; use --levels 2 to 7 and a patch \
+                 with even edges of at least 8",
+                self.levels(),
+                edges_text(self.patch)
+            ));
+        }
+        let ok_kernel = |k: &[u32; 3]| matches!(k[0], 1 | 3) && k[1] == 3 && k[2] == 3;
+        let ok_pool = |p: &[u32; 3]| p.iter().all(|e| (1..=2).contains(e));
+        if !self.kernels.iter().all(ok_kernel) || !self.pools.iter().all(ok_pool) {
+            return usage("kernels must be 1x3x3 or 3x3x3 and strides 1 or 2 an axis".into());
+        }
+        for axis in 0..3 {
+            let product: u32 = self.pools.iter().map(|p| p[axis]).product();
+            if self.patch[axis] == 0 || !self.patch[axis].is_multiple_of(product) {
+                let good = (self.patch[axis] / product).max(1) * product;
+                return usage(format!(
+                    "--patch {} does not suit {} levels: its {} edge must be a multiple of \
+                     {product}, {good} for example",
+                    edges_text(self.patch),
+                    self.levels(),
+                    ["D", "H", "W"][axis]
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn kernel_of(spacing: [f64; 3]) -> [u32; 3] {
+    let finest = spacing.iter().copied().fold(f64::INFINITY, f64::min);
+    // Only the slowest axis may be flat: the kernels of the network are 1x3x3 and 3x3x3.
+    [if spacing[0] / finest > 2.0 { 1 } else { 3 }, 3, 3]
+}
+
+fn edges_text([d, h, w]: [u32; 3]) -> String {
+    format!("{d},{h},{w}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn isotropic_data_pools_all_axes() {
+        let plan = NetworkPlan::from_spacing(1, 3, 12, [40, 56, 40], 2, [1.0; 3], 4);
+        assert_eq!(plan.pools, vec![[2, 2, 2]; 3]);
+        assert_eq!(plan.kernels, vec![[3, 3, 3]; 4]);
+        assert_eq!(plan.spatial(3), [5, 7, 5]);
+        plan.validate().unwrap();
+    }
+
+    #[test]
+    fn anisotropic_data_keeps_the_coarse_axis_first() {
+        let plan = NetworkPlan::from_spacing(2, 3, 32, [20, 320, 256], 2, [3.6, 0.6, 0.6], 0);
+        assert_eq!(plan.pools[0], [1, 2, 2]);
+        assert_eq!(plan.kernels[0], [1, 3, 3]);
+        assert_eq!(plan.pools[2], [2, 2, 2]);
+        plan.validate().unwrap();
+    }
+
+    #[test]
+    fn head_weights_halve_and_the_lowest_is_dropped() {
+        let plan = NetworkPlan::from_spacing(1, 2, 8, [32, 32, 32], 1, [1.0; 3], 4);
+        let weights = plan.head_weights();
+        assert!((weights[0] - 2.0 / 3.0).abs() < 1e-7 && weights[2] == 0.0);
+    }
+
+    #[test]
+    fn a_wrong_patch_is_refused_with_one_that_fits() {
+        let mut plan = NetworkPlan::from_spacing(1, 2, 8, [32, 32, 32], 1, [1.0; 3], 4);
+        plan.patch = [32, 33, 32];
+        let text = plan.validate().unwrap_err().to_string();
+        assert!(text.contains("--patch 32,33,32") && text.contains("32 for example"), "{text}");
+    }
+}
