@@ -45,27 +45,34 @@ pub struct Reflection {
     pub workgroup_bytes: u32,
 }
 
+/// Shaders that others include; they have no entry point of their own.
+pub const PARTS: &[&str] = &["conv3d/gather_store"];
+
+/// The text of a shader before expansion.
+fn source(name: &str) -> Option<String> {
+    let (_, embedded) = SOURCES.iter().find(|(path, _)| *path == name)?;
+    if cfg!(debug_assertions) {
+        let path = format!("{}/shaders/{name}.wgsl", env!("CARGO_MANIFEST_DIR"));
+        if let Ok(text) = std::fs::read_to_string(path) {
+            return Some(text);
+        }
+    }
+    Some((*embedded).to_owned())
+}
+
 /// The text of a kernel's variant, expanded.
 ///
 /// # Errors
 /// [`Error::Device`] when the shader is unknown or its template is wrong.
 pub fn expand(kernel: &Kernel) -> Result<String> {
-    let (_, embedded) = SOURCES
-        .iter()
-        .find(|(path, _)| *path == kernel.shader)
-        .ok_or_else(|| Error::Device(format!("there is no shader '{}'", kernel.shader)))?;
-    let text = if cfg!(debug_assertions) {
-        let path = format!("{}/shaders/{}.wgsl", env!("CARGO_MANIFEST_DIR"), kernel.shader);
-        std::fs::read_to_string(path).unwrap_or_else(|_| (*embedded).to_owned())
-    } else {
-        (*embedded).to_owned()
-    };
     let mut environment = Environment::new();
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
+    environment.set_loader(|name| Ok(source(name)));
     let constants: std::collections::BTreeMap<&str, i64> =
         kernel.constants.iter().copied().collect();
     environment
-        .render_str(&text, constants)
+        .get_template(kernel.shader)
+        .and_then(|template| template.render(constants))
         .map_err(|e| Error::Device(format!("shader '{}' cannot be expanded: {e:#}", kernel.name())))
 }
 

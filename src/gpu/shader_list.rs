@@ -1,1 +1,11 @@
-sources![];
+sources![
+    "conv3d/bias",
+    "conv3d/gather_simt",
+    "conv3d/gather_store",
+    "conv3d/gather_subgroup",
+    "conv3d/pack",
+    "conv3d/weight_simt",
+    "conv3d/weight_subgroup",
+    "conv3d/weight_sum",
+    "stage/copy",
+];

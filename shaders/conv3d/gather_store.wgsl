@@ -1,0 +1,58 @@
+// Part of the gather kernels: parameters, bias and the store of one vec4 of output.
+//
+// y[q * out_step + out_offset], channel blocks, in a buffer (index
+// (((y_base + n * y_stride + block) * D + d) * H + h) * W + w) or in a texture.
+struct Params {
+    q_d: u32, q_h: u32, q_w: u32, points: u32,
+    x_d: u32, x_base: u32, x_stride: u32, ci_blocks: u32,
+    y_d: u32, y_h: u32, y_w: u32, y_base: u32,
+    y_stride: u32, co_blocks: u32, kd: u32, accumulate: u32,
+    in_step_d: i32, in_step_h: i32, in_step_w: i32, has_bias: u32,
+    in_offset_d: i32, in_offset_h: i32, in_offset_w: i32, co_count: u32,
+    out_step_d: u32, out_step_h: u32, out_step_w: u32, groups: u32,
+    out_offset_d: u32, out_offset_h: u32, out_offset_w: u32, x_h: u32,
+    x_w: u32, pad0: u32, pad1: u32, pad2: u32,
+}
+@group(0) @binding(0) var<uniform> p: Params;
+@group(0) @binding(3) var<storage, read> bias: array<f32>;
+{% if TEXTURE == 1 %}
+@group(0) @binding(4) var y: texture_storage_3d<rgba32float, write>;
+{% else %}
+@group(0) @binding(4) var<storage, read_write> y: array<vec4<f32>>;
+{% endif %}
+
+fn bias_of(block: u32) -> vec4<f32> {
+    var b = vec4(0.0);
+    let c = block * 4u;
+    if p.has_bias == 1u {
+        if c < p.co_count { b.x = bias[c]; }
+        if c + 1u < p.co_count { b.y = bias[c + 1u]; }
+        if c + 2u < p.co_count { b.z = bias[c + 2u]; }
+        if c + 3u < p.co_count { b.w = bias[c + 3u]; }
+    }
+    return b;
+}
+
+fn store(point: u32, block: u32, value: vec4<f32>) {
+    if point >= p.points || block >= p.co_blocks {
+        return;
+    }
+    let qw = point % p.q_w;
+    let qh = point / p.q_w % p.q_h;
+    let qd = point / (p.q_w * p.q_h) % p.q_d;
+    let n = point / (p.q_w * p.q_h * p.q_d);
+    let d = qd * p.out_step_d + p.out_offset_d;
+    let h = qh * p.out_step_h + p.out_offset_h;
+    let w = qw * p.out_step_w + p.out_offset_w;
+    let z = (p.y_base + n * p.y_stride + block) * p.y_d + d;
+{% if TEXTURE == 1 %}
+    textureStore(y, vec3(i32(w), i32(h), i32(z)), value);
+{% else %}
+    let i = (z * p.y_h + h) * p.y_w + w;
+    if p.accumulate == 1u {
+        y[i] += value;
+    } else {
+        y[i] = value;
+    }
+{% endif %}
+}

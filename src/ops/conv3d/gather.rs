@@ -1,0 +1,422 @@
+//! The gather convolution: forward and input gradient of plain and transposed convolutions are
+//! the same sum with other taps and steps.
+
+use super::Geometry;
+use crate::error::{Error, Result};
+use crate::gpu::{Binding, Dispatch, Kernel, Lifetime, SlotId, linear_groups};
+use crate::ops::stage::Stage;
+use crate::ops::tensor::{Region, Storage, View, blocks_of};
+use crate::ops::{ConvVariant, Lowering, ParamRef};
+
+/// Texels in a row of a weight texture.
+const WEIGHT_ROW: u64 = 1024;
+
+/// The taps and steps of one dispatch along one axis: output q * out_step + out_offset takes
+/// input q * in_step + in_offset + j with weight tap0 + tap_step * j, j = 0 .. count - 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Axis {
+    pub tap0: i32,
+    pub tap_step: i32,
+    pub count: u32,
+    pub in_step: i32,
+    pub in_offset: i32,
+    pub out_step: u32,
+    pub out_offset: u32,
+    /// Number of output points.
+    pub points: u32,
+}
+
+impl Geometry {
+    /// The forward pass, axis by axis: one list of dispatches an axis; `input` and `output` edges.
+    pub(super) fn forward_axis(&self, axis: usize, input: u32, output: u32) -> Vec<Axis> {
+        let (k, s) = (self.kernel[axis], self.stride[axis]);
+        if self.transposed {
+            return scatter_taps(k, s, input);
+        }
+        vec![Axis {
+            tap0: 0,
+            tap_step: 1,
+            count: k,
+            in_step: s as i32,
+            in_offset: -(self.padding[axis] as i32),
+            out_step: 1,
+            out_offset: 0,
+            points: output,
+        }]
+    }
+
+    /// The input gradient: a residue class of input voxels a dispatch, with the taps that hit it.
+    pub(super) fn backward_axis(&self, axis: usize, input: u32, output: u32) -> Vec<Axis> {
+        let (k, s, p) = (self.kernel[axis] as i32, self.stride[axis], self.padding[axis] as i32);
+        if self.transposed {
+            let taps = Geometry { transposed: false, padding: [0; 3], ..*self };
+            return taps.forward_axis(axis, output, input);
+        }
+        (0..s.min(input))
+            .map(|residue| {
+                let step = s as i32;
+                let reach = residue as i32 + p;
+                // Largest tap that hits this residue; the others follow downwards by the stride.
+                let tap0 = k - 1 - (k - 1 - reach).rem_euclid(step);
+                Axis {
+                    tap0,
+                    tap_step: -step,
+                    count: if tap0 < 0 { 0 } else { (tap0 / step + 1) as u32 },
+                    in_step: 1,
+                    in_offset: (reach - tap0).div_euclid(step),
+                    out_step: s,
+                    out_offset: residue,
+                    points: (input - residue).div_ceil(s),
+                }
+            })
+            .collect()
+    }
+}
+
+/// Transposed convolution with kernel = stride: every tap is a dispatch of its own.
+fn scatter_taps(kernel: u32, stride: u32, input: u32) -> Vec<Axis> {
+    (0..kernel)
+        .map(|tap| Axis {
+            tap0: tap as i32,
+            tap_step: 1,
+            count: 1,
+            in_step: 1,
+            in_offset: 0,
+            out_step: stride,
+            out_offset: tap,
+            points: input,
+        })
+        .collect()
+}
+
+/// How canonical weights are addressed: co * co_stride + ci * ci_stride + tap.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct WeightLayout {
+    pub co_stride: u32,
+    pub ci_stride: u32,
+    /// First logical output channel (a segment of the input gradient).
+    pub co_first: u32,
+}
+
+/// One gather convolution from `x` (operand storage) to `y` (any storage).
+pub(super) struct Gather {
+    pub x: View,
+    pub y: View,
+    pub w: ParamRef,
+    pub bias: Option<ParamRef>,
+    pub layout: WeightLayout,
+    pub kernel: [u32; 3],
+    pub axes: [Vec<Axis>; 3],
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Default, bytemuck::Pod, bytemuck::Zeroable)]
+struct PackParams {
+    total: u32,
+    t_blocks: u32,
+    ci_blocks: u32,
+    co_blocks: u32,
+    taps: [u32; 3],
+    full_kh: u32,
+    tap0: [i32; 3],
+    full_kw: u32,
+    tap_step: [i32; 3],
+    ci_first: u32,
+    co_stride: u32,
+    ci_stride: u32,
+    co_first: u32,
+    co_count: u32,
+    segment: u32,
+    segment_padded: u32,
+    ci_count: u32,
+    pad: u32,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Default, bytemuck::Pod, bytemuck::Zeroable)]
+struct Params {
+    q: [u32; 3],
+    points: u32,
+    x_d: u32,
+    x_base: u32,
+    x_stride: u32,
+    ci_blocks: u32,
+    y_d: u32,
+    y_h: u32,
+    y_w: u32,
+    y_base: u32,
+    y_stride: u32,
+    co_blocks: u32,
+    kd: u32,
+    accumulate: u32,
+    in_step: [i32; 3],
+    has_bias: u32,
+    in_offset: [i32; 3],
+    co_count: u32,
+    out_step: [u32; 3],
+    groups: u32,
+    out_offset: [u32; 3],
+    x_h: u32,
+    x_w: u32,
+    pad: [u32; 3],
+}
+
+/// Register tile of the subgroup variant: rows of points and channel blocks. Few wasted blocks
+fn subgroup_tile(co_blocks: u32) -> (u32, u32) {
+    let waste = |t: u32| co_blocks.div_ceil(t) * t;
+    let t = [4, 3, 2, 1].into_iter().min_by_key(|&t| waste(t)).unwrap_or(1);
+    (if t <= 2 { 8 } else { 4 }, t)
+}
+
+/// Output brick of the simt variant, by what fits the workgroup memory.
+fn simt_brick(steps: [i64; 3], taps: [i64; 3], workgroup_bytes: u32) -> [i64; 3] {
+    let bytes = |brick: [i64; 3]| {
+        let halo: i64 = (0..3).map(|i| (brick[i] - 1) * steps[i] + taps[i]).product();
+        (halo.max(1) + (taps[1] * taps[2] * 32).max(1)) * 16
+    };
+    [[4, 4, 8], [2, 4, 8], [2, 4, 4], [1, 4, 4]]
+        .into_iter()
+        .find(|&b| bytes(b) <= i64::from(workgroup_bytes))
+        .unwrap_or([1, 1, 4])
+}
+
+impl Gather {
+    /// Appends packing and convolution dispatches.
+    ///
+    /// # Errors
+    /// [`Error::Device`] when the packed weights exceed a texture.
+    pub fn lower(&self, l: &mut Lowering) -> Result<()> {
+        let x_regions = l.tensors.regions(&[self.x]);
+        let split_input = x_regions.iter().any(|r| r.blocks.start > 0);
+        if split_input && l.tensors.of(self.y).storage == Storage::Texture {
+            // A texture cannot be accumulated into: sum in a buffer, then stage.
+            let tensor = l.tensors.of(self.y);
+            let (samples, spatial) = (tensor.samples, tensor.spatial);
+            let segments = l.tensors.segments(self.y);
+            let life = Lifetime::Transient;
+            let sum =
+                l.tensors.add("conv sum", samples, &segments, spatial, Storage::Buffer, life)?;
+            let through = Gather { y: sum.view(), axes: self.axes.clone(), ..*self };
+            through.lower(l)?;
+            Stage { from: sum.view(), to: self.y }.lower(l);
+            return Ok(());
+        }
+        let y_regions = l.tensors.regions(&[self.y]);
+        let [axes_d, axes_h, axes_w] = &self.axes;
+        for &d in axes_d {
+            for &h in axes_h {
+                for &w in axes_w {
+                    for y in &y_regions {
+                        for x in &x_regions {
+                            self.dispatch(l, [d, h, w], x, y)?;
+                        }
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn dispatch(&self, l: &mut Lowering, axes: [Axis; 3], x: &Region, y: &Region) -> Result<()> {
+        let first = x.samples.start.max(y.samples.start);
+        let end = x.samples.end.min(y.samples.end);
+        if first >= end {
+            return Ok(());
+        }
+        let samples = end - first;
+        let co_blocks = y.blocks.len() as u32;
+        let ci_blocks = x.blocks.len() as u32;
+        let taps = axes.map(|a| a.count);
+        let (rows, t_blocks) = match l.variant {
+            ConvVariant::Subgroup => subgroup_tile(co_blocks),
+            ConvVariant::Simt => (0, 8),
+        };
+        let co_total = l.tensors.channels(self.y);
+        let co_count = (co_total - y.blocks.start * 4).min(co_blocks * 4);
+        let packed = self.pack(l, &axes, x, y, t_blocks, co_count)?;
+        let q = axes.map(|a| a.points);
+        let points = samples * q.iter().product::<u32>();
+        let bias_here = self.bias.filter(|_| x.blocks.start == 0);
+        let x_edges = l.tensors.of(self.x).spatial;
+        let [y_d, y_h, y_w] = l.tensors.of(self.y).spatial;
+        let (place_x, place_y) = (x.places[0], y.places[0]);
+        let mut params = Params {
+            q,
+            points,
+            x_d: x_edges[0],
+            x_base: place_x.base + (first - x.samples.start) * place_x.stride,
+            x_stride: place_x.stride,
+            ci_blocks,
+            y_d,
+            y_h,
+            y_w,
+            y_base: place_y.base + (first - y.samples.start) * place_y.stride,
+            y_stride: place_y.stride,
+            co_blocks,
+            kd: taps[0],
+            accumulate: u32::from(x.blocks.start > 0),
+            in_step: axes.map(|a| a.in_step),
+            has_bias: u32::from(bias_here.is_some()),
+            in_offset: axes.map(|a| a.in_offset),
+            co_count,
+            out_step: axes.map(|a| a.out_step),
+            groups: 0,
+            out_offset: axes.map(|a| a.out_offset),
+            x_h: x_edges[1],
+            x_w: x_edges[2],
+            pad: [0; 3],
+        };
+        let texture = i64::from(l.tensors.of(self.y).storage == Storage::Texture);
+        let (kernel, groups) = match l.variant {
+            ConvVariant::Subgroup => {
+                let lanes = l.tensors.caps().subgroup_lanes.unwrap_or(8);
+                let kernel = Kernel::with(
+                    "conv3d/gather_subgroup",
+                    &[
+                        ("LANES", i64::from(lanes)),
+                        ("ROWS", i64::from(rows)),
+                        ("T", i64::from(t_blocks)),
+                        ("KH", i64::from(taps[1])),
+                        ("KW", i64::from(taps[2])),
+                        ("TEXTURE", texture),
+                    ],
+                );
+                (kernel, points.div_ceil(lanes * rows))
+            }
+            ConvVariant::Simt => {
+                let steps = axes.map(|a| i64::from(a.in_step));
+                let edges = taps.map(i64::from);
+                let brick = simt_brick(steps, edges, l.tensors.caps().workgroup_bytes);
+                let names = ["BD", "BH", "BW", "SD", "SH", "SW", "KD", "KH", "KW"];
+                let values = brick.into_iter().chain(steps).chain(edges);
+                let mut constants: Vec<(&str, i64)> = names.into_iter().zip(values).collect();
+                constants.push(("TEXTURE", texture));
+                let bricks: u32 = (0..3).map(|i| q[i].div_ceil(brick[i] as u32)).product();
+                (Kernel::with("conv3d/gather_simt", &constants), samples * bricks)
+            }
+        };
+        params.groups = groups;
+        let grid = linear_groups(u64::from(groups));
+        let ci_count = u64::from(l.tensors.channels(self.x).min(ci_blocks * 4));
+        let taps_count: u64 = taps.iter().map(|&t| u64::from(t)).product();
+        let flops = 2 * u64::from(points) * u64::from(co_count) * ci_count * taps_count;
+        let bytes = u64::from(points) * 16 * u64::from(co_blocks + ci_blocks);
+        // Without a bias the binding holds the weights, unread.
+        let bias = match bias_here {
+            Some(b) => ParamRef { offset: b.offset, ..b }.read(),
+            None => self.w.read(),
+        };
+        let bindings = vec![
+            Binding::read(place_x.slot),
+            Binding::read(packed),
+            bias,
+            Binding::write(place_y.slot),
+        ];
+        let tiles = co_blocks.div_ceil(t_blocks);
+        let dispatch = Dispatch::new(kernel, &params, bindings, [grid[0], grid[1], tiles]);
+        l.recording.dispatch(dispatch.work(flops, bytes));
+        Ok(())
+    }
+
+    /// Packs the weights of one dispatch into a scratch slot.
+    fn pack(
+        &self,
+        l: &mut Lowering,
+        axes: &[Axis; 3],
+        x: &Region,
+        y: &Region,
+        t_blocks: u32,
+        co_count: u32,
+    ) -> Result<SlotId> {
+        let taps = axes.map(|a| a.count);
+        let ci_blocks = x.blocks.len() as u32;
+        let tiles = (y.blocks.len() as u32).div_ceil(t_blocks);
+        let total = u64::from(tiles * t_blocks * ci_blocks * 4)
+            * taps.map(u64::from).iter().product::<u64>();
+        let texture = l.variant == ConvVariant::Subgroup;
+        let slot = if texture {
+            let height = total.div_ceil(WEIGHT_ROW);
+            if height > u64::from(l.tensors.caps().max_texture_3d) {
+                return Err(Error::Device(
+                    "a convolution has too many weights for this device; use fewer --features"
+                        .into(),
+                ));
+            }
+            l.tensors.slots.texture("packed weights", [1024, height as u32, 1], Lifetime::Transient)
+        } else {
+            l.tensors.slots.buffer("packed weights", total * 16, Lifetime::Transient)
+        };
+        let segments = l.tensors.segments(self.x);
+        let params = PackParams {
+            total: total as u32,
+            t_blocks,
+            ci_blocks,
+            co_blocks: y.blocks.len() as u32,
+            taps,
+            full_kh: self.kernel[1],
+            tap0: axes.map(|a| a.tap0),
+            full_kw: self.kernel[2],
+            tap_step: axes.map(|a| a.tap_step),
+            ci_first: x.blocks.start,
+            co_stride: self.layout.co_stride,
+            ci_stride: self.layout.ci_stride,
+            co_first: self.layout.co_first + y.blocks.start * 4,
+            co_count,
+            segment: segments[0],
+            segment_padded: blocks_of(segments[0]) * 4,
+            ci_count: segments.iter().sum(),
+            pad: 0,
+        };
+        let kernel = Kernel::with("conv3d/pack", &[("TEXTURE", i64::from(texture))]);
+        let bindings = vec![self.w.read(), Binding::write(slot)];
+        let groups = linear_groups(total.div_ceil(64));
+        l.recording.dispatch(Dispatch::new(kernel, &params, bindings, groups).work(0, total * 32));
+        Ok(slot)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every (input, output, tap) triple of the definition must occur once in either direction.
+    #[test]
+    fn axes_enumerate_the_definition() {
+        for (k, s, p) in
+            [(3, 1, 1), (3, 2, 1), (1, 1, 0), (1, 2, 0), (2, 2, 0), (3, 1, 0), (2, 1, 0)]
+        {
+            for input in k..12 {
+                let geometry =
+                    Geometry { kernel: [k; 3], stride: [s; 3], padding: [p; 3], transposed: false };
+                let output = (input + 2 * p - k) / s + 1;
+                let mut expected = Vec::new();
+                for o in 0..output as i32 {
+                    for t in 0..k as i32 {
+                        let i = o * s as i32 + t - p as i32;
+                        if (0..input as i32).contains(&i) {
+                            expected.push((i, o, t));
+                        }
+                    }
+                }
+                expected.sort_unstable();
+                let mut backward = Vec::new();
+                let mut covered = vec![0; input as usize];
+                for a in geometry.backward_axis(0, input, output) {
+                    for q in 0..a.points as i32 {
+                        let i = q * a.out_step as i32 + a.out_offset as i32;
+                        covered[i as usize] += 1;
+                        for j in 0..a.count as i32 {
+                            let o = q * a.in_step + a.in_offset + j;
+                            if (0..output as i32).contains(&o) {
+                                backward.push((i, o, a.tap0 + a.tap_step * j));
+                            }
+                        }
+                    }
+                }
+                backward.sort_unstable();
+                assert_eq!(backward, expected, "k {k} s {s} p {p} n {input}");
+                assert!(covered.iter().all(|&c| c == 1));
+            }
+        }
+    }
+}
