@@ -46,7 +46,7 @@ pub struct Reflection {
 }
 
 /// Shaders that others include; they have no entry point of their own.
-pub const PARTS: &[&str] = &["conv3d/gather_store"];
+pub const PARTS: &[&str] = &["conv3d/gather_store", "norm/common"];
 
 /// The text of a shader before expansion.
 fn source(name: &str) -> Option<String> {
