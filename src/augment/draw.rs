@@ -2,7 +2,7 @@
 //!
 //! The random stream is part of the format: the same seed gives the same draws in
 //! every later version. One draw takes, in this order, one number of [0, 1)
-//! ([`unit`]) each unless said otherwise:
+//! ([`unit()`]) each unless said otherwise:
 //!
 //! 1. elastic: coin, alpha, sigma, and a 64-bit noise key
 //! 2. rotation: coin, x, y, z

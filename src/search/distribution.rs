@@ -81,7 +81,7 @@ impl Categorical {
     }
 
     /// Draws one value index for each variable by inverting the cumulative sum;
-    /// consumes one [`unit`] a variable. A value of probability 0 is never drawn.
+    /// consumes one [`unit()`] a variable. A value of probability 0 is never drawn.
     pub fn sample(&self, rng: &mut impl Rng) -> Vec<usize> {
         self.rows.iter().map(|row| pick(row, unit(rng))).collect()
     }
