@@ -1,1 +1,3 @@
 //! Policies as transforms: draws, warps, intensity.
+
+pub mod draw;

@@ -1,1 +1,9 @@
 //! Policy space, distribution, ASNG and the other searchers.
+
+pub mod asng;
+pub mod distribution;
+pub mod file;
+pub mod log;
+pub mod policy;
+pub mod searcher;
+pub mod space;
