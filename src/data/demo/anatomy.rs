@@ -182,12 +182,12 @@ impl Anatomy {
         let angle = std::f64::consts::TAU * f[0];
         let from = 0.32 + 0.18 * f[1];
         let centre = [from * angle.cos(), from * angle.sin(), 0.4 * (f[2] - 0.5)];
-        let radius = (0.26 + 0.14 * f[3]) * self.size;
+        let radius = (0.34 + 0.12 * f[3]) * self.size;
         let stretch = [1.0, 0.8 + 0.4 * f[4], 0.8 + 0.4 * f[5]].map(|v| v * radius);
-        let tumour = ellipsoid(p, centre, stretch) + 0.16 * rough;
-        if tumour < 0.3 + 0.12 * f[6] {
+        let tumour = ellipsoid(p, centre, stretch) + 0.13 * rough;
+        if tumour < 0.44 + 0.1 * f[6] {
             5
-        } else if tumour < 0.55 + 0.1 * f[7] {
+        } else if tumour < 0.66 + 0.08 * f[7] {
             6
         } else if head > 0.95
             || ellipsoid(p, [0.14, -0.03, 0.08], [0.08, 0.3, 0.16]) < 1.0
