@@ -1,1 +1,18 @@
 //! NIfTI files, dataset layouts, preprocessing, sampling. No GPU.
+//!
+//! Arrays are D, H, W (z, y, x of the file), row-major, channels first.
+
+pub mod dataset;
+pub mod demo;
+pub mod nifti;
+pub mod prefetch;
+pub mod preprocess;
+pub mod rng;
+pub mod sampler;
+pub mod split;
+
+pub use dataset::{Case, Dataset};
+pub use nifti::{Header, LabelVolume, Volume};
+pub use prefetch::{Batch, Prefetcher, Sample, SourceBox};
+pub use preprocess::{Prepared, PreparedCase, Preprocessing};
+pub use sampler::{PatchLocation, PatchSampler};

@@ -1,0 +1,322 @@
+//! Data sets on disk: `dataset.json` of the Medical Segmentation Decathlon
+//! (nnU-Net v1 too) or of nnU-Net v2, and the cases that it stands for.
+
+use crate::{Error, Result};
+use serde_json::{Map, Value};
+use std::collections::BTreeMap;
+use std::path::{Component, Path, PathBuf};
+
+/// One case: its images (one file with all channels, or one file a channel) and
+/// its label map.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Case {
+    /// File name without folder, ending and channel number.
+    pub name: String,
+    /// Image files in channel order.
+    pub images: Vec<PathBuf>,
+    /// Label file, if there is one.
+    pub label: Option<PathBuf>,
+}
+
+/// A data set: what its `dataset.json` says. No image has been opened yet.
+#[derive(Clone, Debug)]
+pub struct Dataset {
+    /// The folder.
+    pub dir: PathBuf,
+    /// Name as in the file, else the folder's.
+    pub name: String,
+    /// Name of each channel.
+    pub modalities: Vec<String>,
+    /// Name of each label, background first; the index is the label's value.
+    pub labels: Vec<String>,
+    /// Whether any channel is named CT (in whatever case).
+    pub is_ct: bool,
+    /// Labelled training cases sorted by name.
+    pub cases: Vec<Case>,
+}
+
+/// Formatting of this file's errors: the path, then what is wrong.
+struct Json<'a>(&'a Path);
+
+impl Json<'_> {
+    fn bad(&self, what: impl std::fmt::Display) -> Error {
+        Error::Input(format!("'{}' {what}", self.0.display()))
+    }
+}
+
+impl Dataset {
+    /// Opens the data set in `dir` and lists its labelled training cases.
+    ///
+    /// # Errors
+    /// A missing folder or `dataset.json`, broken JSON (with line and column),
+    /// labels that do not run 0, 1, 2..., listed files that are missing or lie
+    /// outside the folder, no labelled case.
+    pub fn open(dir: &Path) -> Result<Self> {
+        if !dir.is_dir() {
+            return Err(Error::Input(format!(
+                "the data set folder '{}' does not exist; give the folder that holds dataset.json",
+                dir.display()
+            )));
+        }
+        let path = dir.join("dataset.json");
+        let json = Json(&path);
+        let text = std::fs::read_to_string(&path).map_err(|e| match e.kind() {
+            std::io::ErrorKind::NotFound => Error::Input(format!(
+                "'{}' has no dataset.json; give the folder of a data set in MSD or nnU-Net layout",
+                dir.display()
+            )),
+            _ => Error::io("read", &path, e),
+        })?;
+        let root: Map<String, Value> = serde_json::from_str(text.trim_start_matches('\u{feff}'))
+            .map_err(|e| json.bad(format!("is not a JSON object: {e}; correct it")))?;
+        let modalities = modalities(&root, &json)?;
+        let labels = labels(&root, &json)?;
+        let mut cases = match root.get("training").and_then(Value::as_array) {
+            Some(list) => listed_cases(dir, list, modalities.len(), &json)?,
+            None => found_cases(dir, &root, modalities.len(), &json)?,
+        };
+        cases.sort_by(|a, b| a.name.cmp(&b.name));
+        if let Some(w) = cases.windows(2).find(|w| w[0].name == w[1].name) {
+            return Err(json.bad(format!("has two cases of the name '{}'; rename one", w[0].name)));
+        }
+        let files = cases.iter().flat_map(|c| c.images.iter().chain(&c.label));
+        let missing: Vec<&PathBuf> = files.filter(|f| !f.is_file()).collect();
+        if let Some(first) = missing.first() {
+            return Err(json.bad(format!(
+                "stands for {} file(s) that do not exist, the first is '{}'; add them or take the cases out",
+                missing.len(),
+                first.display()
+            )));
+        }
+        if cases.is_empty() {
+            return Err(json.bad(
+                "has no labelled training cases; add images to imagesTr and label maps to labelsTr",
+            ));
+        }
+        let name = match root.get("name").and_then(Value::as_str) {
+            Some(n) if !n.is_empty() => n.to_string(),
+            _ => dir
+                .file_name()
+                .map(|n| n.to_string_lossy().into_owned())
+                .unwrap_or_else(|| "dataset".into()),
+        };
+        let is_ct = modalities.iter().any(|m| m.eq_ignore_ascii_case("ct"));
+        Ok(Self { dir: dir.to_path_buf(), name, modalities, labels, is_ct, cases })
+    }
+
+    /// The cases of the given names, in that order.
+    ///
+    /// # Errors
+    /// A name that is not a case of the data set.
+    pub fn select(&self, names: &[String]) -> Result<Vec<Case>> {
+        names
+            .iter()
+            .map(|n| {
+                self.cases.iter().find(|c| c.name == *n).cloned().ok_or_else(|| {
+                    Error::Input(format!(
+                        "'{}' has no case '{n}'; correct the split",
+                        self.dir.display()
+                    ))
+                })
+            })
+            .collect()
+    }
+}
+
+/// `modality` or `channel_names`: number -> name, numbers 0, 1, 2...
+fn modalities(root: &Map<String, Value>, json: &Json) -> Result<Vec<String>> {
+    let value = root.get("channel_names").or_else(|| root.get("modality"));
+    let Some(map) = value.and_then(Value::as_object) else {
+        return Err(
+            json.bad("lacks the object 'modality' or 'channel_names' (number to name); add it")
+        );
+    };
+    let mut by_number = BTreeMap::new();
+    for (key, name) in map {
+        match (key.parse::<usize>(), name.as_str()) {
+            (Ok(n), Some(s)) => by_number.insert(n, s.to_string()),
+            _ => {
+                return Err(json.bad(format!(
+                    "has the channel '{key}', which is not a number with a name; correct it"
+                )));
+            }
+        };
+    }
+    in_sequence(by_number, "channels", json)
+}
+
+/// `labels`: number -> name (MSD, v1) or name -> number (v2).
+fn labels(root: &Map<String, Value>, json: &Json) -> Result<Vec<String>> {
+    let Some(map) = root.get("labels").and_then(Value::as_object) else {
+        return Err(json.bad("lacks the object 'labels'; add it"));
+    };
+    let mut by_number = BTreeMap::new();
+    for (key, value) in map {
+        let (number, name) = match value {
+            Value::String(name) => (key.parse::<usize>().ok(), name.clone()),
+            Value::Number(n) => (n.as_u64().map(|n| n as usize), key.clone()),
+            Value::Array(_) => {
+                return Err(json.bad(format!("defines the region '{key}', but only single labels are supported; list labels by one number each")));
+            }
+            _ => (None, key.clone()),
+        };
+        let Some(number) = number else {
+            return Err(json
+                .bad(format!("has the label '{key}' without a whole number from 0; correct it")));
+        };
+        if name.eq_ignore_ascii_case("ignore") {
+            return Err(json.bad(
+                "has an 'ignore' label, which is not supported; turn those voxels into background",
+            ));
+        }
+        if by_number.insert(number, name).is_some() {
+            return Err(json.bad(format!("gives the label {number} twice; correct it")));
+        }
+    }
+    let labels = in_sequence(by_number, "labels", json)?;
+    match labels.len() {
+        0 | 1 => Err(json.bad("has no label but the background; add the structures to segment")),
+        n if n > 255 => {
+            Err(json.bad(format!("has {n} labels, but at most 255 are supported; merge some")))
+        }
+        _ => Ok(labels),
+    }
+}
+
+fn in_sequence(map: BTreeMap<usize, String>, what: &str, json: &Json) -> Result<Vec<String>> {
+    if map.is_empty() || map.keys().enumerate().any(|(i, &n)| i != n) {
+        let numbers: Vec<String> = map.keys().map(usize::to_string).collect();
+        return Err(json.bad(format!(
+            "numbers its {what} [{}], but they must run 0, 1, 2... without a gap; renumber them",
+            numbers.join(", ")
+        )));
+    }
+    Ok(map.into_values().collect())
+}
+
+/// A path of dataset.json inside `dir`.
+fn inside(dir: &Path, relative: &str, json: &Json) -> Result<PathBuf> {
+    let path = Path::new(relative);
+    let mut clean = dir.to_path_buf();
+    for part in path.components() {
+        match part {
+            Component::CurDir => {}
+            Component::Normal(p) => clean.push(p),
+            _ => {
+                return Err(json.bad(format!(
+                    "names '{relative}', which leaves the folder; use paths below it"
+                )));
+            }
+        }
+    }
+    Ok(clean)
+}
+
+/// Splits a file name into stem and NIfTI ending.
+fn split_ending(name: &str) -> (&str, &str) {
+    for ending in [".nii.gz", ".nii", ".hdr", ".img"] {
+        if let Some(stem) = name.strip_suffix(ending) {
+            return (stem, ending);
+        }
+    }
+    (name, "")
+}
+
+/// The case name that a file stands for: its name without the NIfTI ending.
+pub fn case_name(path: &Path) -> String {
+    let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+    split_ending(&name).0.to_string()
+}
+
+fn hidden(path: &Path) -> bool {
+    path.file_name().is_some_and(|n| n.to_string_lossy().starts_with('.'))
+}
+
+/// `CASE_0000.nii.gz`... beside each other for a case stem.
+fn channel_files(folder: &Path, stem: &str, ending: &str, channels: usize) -> Vec<PathBuf> {
+    (0..channels).map(|c| folder.join(format!("{stem}_{c:04}{ending}"))).collect()
+}
+
+/// The image files of an entry: as listed (MSD), else one a channel (nnU-Net v1).
+fn resolve(image: PathBuf, channels: usize) -> Vec<PathBuf> {
+    if !image.exists()
+        && let Some(folder) = image.parent()
+    {
+        let name = image.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+        let (stem, ending) = split_ending(&name);
+        let files = channel_files(folder, stem, ending, channels);
+        if files.first().is_some_and(|f| f.exists()) {
+            return files;
+        }
+    }
+    vec![image]
+}
+
+/// Cases by the list `training`.
+fn listed_cases(dir: &Path, list: &[Value], channels: usize, json: &Json) -> Result<Vec<Case>> {
+    let mut cases = Vec::new();
+    for (i, entry) in list.iter().enumerate() {
+        let text = |key| entry.get(key).and_then(Value::as_str);
+        let (Some(image), Some(label)) = (text("image"), text("label")) else {
+            return Err(json.bad(format!(
+                "has no 'image' and 'label' in entry {i} of 'training'; correct it"
+            )));
+        };
+        let (image, label) = (inside(dir, image, json)?, inside(dir, label, json)?);
+        if !hidden(&image) {
+            let name = case_name(&label);
+            cases.push(Case { name, images: resolve(image, channels), label: Some(label) });
+        }
+    }
+    Ok(cases)
+}
+
+/// Cases of nnU-Net v2: by the object `dataset`, else the files of `labelsTr`.
+fn found_cases(
+    dir: &Path,
+    root: &Map<String, Value>,
+    channels: usize,
+    json: &Json,
+) -> Result<Vec<Case>> {
+    if let Some(map) = root.get("dataset").and_then(Value::as_object) {
+        return map
+            .iter()
+            .map(|(name, entry)| {
+                let images = entry.get("images").and_then(Value::as_array);
+                let images: Option<Vec<&str>> =
+                    images.map(|l| l.iter().filter_map(Value::as_str).collect());
+                let label = entry.get("label").and_then(Value::as_str);
+                let (Some(images), Some(label)) = (images, label) else {
+                    return Err(json.bad(format!(
+                        "has no 'images' and 'label' for the case '{name}'; correct it"
+                    )));
+                };
+                let images: Result<Vec<PathBuf>> =
+                    images.iter().map(|p| inside(dir, p, json)).collect();
+                Ok(Case {
+                    name: name.clone(),
+                    images: images?,
+                    label: Some(inside(dir, label, json)?),
+                })
+            })
+            .collect();
+    }
+    let ending = root.get("file_ending").and_then(Value::as_str).unwrap_or(".nii.gz");
+    let folder = dir.join("labelsTr");
+    let entries = match std::fs::read_dir(&folder) {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(e) => return Err(Error::io("list", &folder, e)),
+    };
+    let images = dir.join("imagesTr");
+    let mut cases = Vec::new();
+    for entry in entries {
+        let label = entry.map_err(|e| Error::io("list", &folder, e))?.path();
+        let file = label.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+        if let Some(stem) = file.strip_suffix(ending).filter(|_| !hidden(&label)) {
+            let files = channel_files(&images, stem, ending, channels);
+            cases.push(Case { name: stem.to_string(), images: files, label: Some(label.clone()) });
+        }
+    }
+    Ok(cases)
+}

@@ -1,0 +1,124 @@
+//! Writing NIfTI-1 files, whole or not at all.
+
+use super::header::{DataType, Header};
+use crate::{Error, Result};
+use flate2::{Compression, write::GzEncoder};
+use std::io::{BufWriter, Write};
+use std::path::Path;
+
+/// Writes a label map (`labels` is D, H, W) on the grid of `reference`: `uint8`,
+/// or `uint16` where a label exceeds 255. Everything geometric of the reference
+/// header is kept, scaling is neutral.
+///
+/// # Errors
+/// `shape` differs from the reference's, the name does not end in `.nii` or
+/// `.nii.gz`, or writing fails; an existing file stays intact then.
+pub fn write_labels(
+    path: &Path,
+    labels: &[u16],
+    shape: [usize; 3],
+    reference: &Header,
+) -> Result<()> {
+    check(path, labels.len(), 1, shape, reference)?;
+    if labels.iter().all(|&l| l <= 255) {
+        save(path, 1, DataType::U8, reference, labels, |l, b| b.push(l as u8))
+    } else {
+        save(path, 1, DataType::U16, reference, labels, |l, b| b.extend(l.to_le_bytes()))
+    }
+}
+
+/// Writes an image (`data` is C, D, H, W) as `f32` on the grid of `reference`;
+/// more than one channel gives a 4-D file with channels last.
+///
+/// # Errors
+/// As [`write_labels`].
+pub fn write_image(
+    path: &Path,
+    data: &[f32],
+    channels: usize,
+    shape: [usize; 3],
+    reference: &Header,
+) -> Result<()> {
+    check(path, data.len(), channels, shape, reference)?;
+    save(path, channels, DataType::F32, reference, data, |v, b| b.extend(v.to_le_bytes()))
+}
+
+/// As [`write_image`], with 16-bit integers.
+///
+/// # Errors
+/// As [`write_labels`].
+pub fn write_image_i16(
+    path: &Path,
+    data: &[i16],
+    channels: usize,
+    shape: [usize; 3],
+    reference: &Header,
+) -> Result<()> {
+    check(path, data.len(), channels, shape, reference)?;
+    save(path, channels, DataType::I16, reference, data, |v, b| b.extend(v.to_le_bytes()))
+}
+
+fn check(
+    path: &Path,
+    len: usize,
+    channels: usize,
+    shape: [usize; 3],
+    reference: &Header,
+) -> Result<()> {
+    if shape != reference.shape() || len != channels * shape.iter().product::<usize>() {
+        return Err(Error::Input(format!(
+            "'{}' cannot be written: {len} values in {channels} channels of {shape:?} do not fit the reference's grid {:?} (z, y, x)",
+            path.display(),
+            reference.shape()
+        )));
+    }
+    Ok(())
+}
+
+/// Writes to a temporary name in the same folder, then renames.
+fn save<T: Copy>(
+    path: &Path,
+    channels: usize,
+    datatype: DataType,
+    reference: &Header,
+    values: &[T],
+    encode: impl Fn(T, &mut Vec<u8>),
+) -> Result<()> {
+    let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+    let gzip = name.ends_with(".nii.gz");
+    if !gzip && !name.ends_with(".nii") {
+        return Err(Error::Usage(format!(
+            "cannot write '{}': the name must end in .nii.gz or .nii",
+            path.display()
+        )));
+    }
+    let io = |e| Error::io("write", path, e);
+    let header = reference.to_bytes(channels, datatype, path)?;
+    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".writing-").suffix(if gzip { ".nii.gz" } else { ".nii" });
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+    let temporary = builder.tempfile_in(folder).map_err(io)?;
+    let file = BufWriter::with_capacity(1 << 17, temporary.as_file());
+    let put = |w: &mut dyn Write| -> std::io::Result<()> {
+        w.write_all(&header)?;
+        let mut bytes = Vec::with_capacity(1 << 18);
+        for part in values.chunks(1 << 15) {
+            bytes.clear();
+            part.iter().for_each(|&v| encode(v, &mut bytes));
+            w.write_all(&bytes)?;
+        }
+        w.flush()
+    };
+    if gzip {
+        let mut encoder = GzEncoder::new(file, Compression::default());
+        put(&mut encoder).and_then(|()| encoder.finish()?.flush()).map_err(io)?;
+    } else {
+        let mut file = file;
+        put(&mut file).map_err(io)?;
+    }
+    temporary.as_file().sync_all().map_err(io)?;
+    temporary.persist(path).map_err(|e| io(e.error))?;
+    Ok(())
+}

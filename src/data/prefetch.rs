@@ -1,0 +1,180 @@
+//! Batches prepared ahead of the GPU on a host thread.
+
+use super::preprocess::{PreparedCase, crop};
+use super::rng::Purpose;
+use super::sampler::{PatchLocation, PatchSampler};
+use crate::{Error, Result};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::thread::JoinHandle;
+
+/// The part of a case that a patch is (or its augmentation may be) made from.
+#[derive(Clone, Debug)]
+pub struct SourceBox {
+    /// First voxel in the prepared case, D, H, W; never negative.
+    pub start: [i64; 3],
+    /// D, H, W of the box.
+    pub shape: [usize; 3],
+    /// C, D, H, W values.
+    pub image: Vec<f32>,
+    /// D, H, W labels.
+    pub labels: Vec<u8>,
+    /// Whether the box is the whole case.
+    pub whole: bool,
+}
+
+/// One sample of a batch.
+#[derive(Clone, Debug)]
+pub struct Sample {
+    /// Case and first voxel of the patch.
+    pub location: PatchLocation,
+    /// What to take it from.
+    pub source: SourceBox,
+}
+
+/// One batch.
+#[derive(Clone, Debug)]
+pub struct Batch {
+    /// Epoch.
+    pub epoch: u64,
+    /// Iteration within the epoch.
+    pub iteration: u64,
+    /// Its samples in order.
+    pub samples: Vec<Sample>,
+}
+
+/// The box for a patch: the whole case if it has at most `max_voxels` voxels,
+/// else the patch with the largest equal margin on all sides that stays within
+/// `max_voxels` after clipping into the case. The patch itself is always
+/// included, even if it is larger.
+pub fn source_range(
+    shape: [usize; 3],
+    start: [i64; 3],
+    patch: [usize; 3],
+    max_voxels: usize,
+) -> ([usize; 3], [usize; 3]) {
+    if shape.iter().product::<usize>() <= max_voxels {
+        return ([0; 3], shape);
+    }
+    let clipped = |margin: i64| {
+        let low = [0, 1, 2].map(|a| (start[a] - margin).clamp(0, shape[a] as i64) as usize);
+        let high = [0, 1, 2]
+            .map(|a| (start[a] + patch[a] as i64 + margin).clamp(0, shape[a] as i64) as usize);
+        (low, [0, 1, 2].map(|a| high[a] - low[a]))
+    };
+    let (mut fits, mut fails) = (0i64, shape.iter().copied().max().unwrap_or(0) as i64 + 1);
+    while fails - fits > 1 {
+        let middle = (fits + fails) / 2;
+        if clipped(middle).1.iter().product::<usize>() <= max_voxels {
+            fits = middle;
+        } else {
+            fails = middle;
+        }
+    }
+    clipped(fits)
+}
+
+/// Copies the box of [`source_range`] out of a case.
+pub fn extract(
+    case: &PreparedCase,
+    start: [i64; 3],
+    patch: [usize; 3],
+    max_voxels: usize,
+) -> SourceBox {
+    let (from, shape) = source_range(case.shape, start, patch, max_voxels);
+    SourceBox {
+        start: from.map(|v| v as i64),
+        shape,
+        image: crop(&case.image, case.channels, case.shape, from, shape),
+        labels: crop(&case.labels, 1, case.shape, from, shape),
+        whole: shape == case.shape,
+    }
+}
+
+/// What a [`Prefetcher`] is to deliver.
+#[derive(Clone, Copy, Debug)]
+pub struct PrefetchPlan {
+    /// Draws the patches.
+    pub sampler: PatchSampler,
+    /// The run's seed.
+    pub seed: u64,
+    /// Which stream: training, search or validation patches.
+    pub purpose: Purpose,
+    /// First epoch, and the one to stop before.
+    pub epochs: (u64, u64),
+    /// Iterations an epoch.
+    pub iterations: u64,
+    /// Batches kept ready.
+    pub depth: usize,
+    /// Most voxels of a source box (see [`source_range`]).
+    pub max_voxels: usize,
+}
+
+/// An iterator over batches in order of epoch and iteration, filled ahead by its
+/// own thread. Dropping it stops the thread.
+pub struct Prefetcher {
+    receiver: Option<Receiver<Batch>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Prefetcher {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// No cases, or the system refuses a thread.
+    pub fn start(cases: Arc<Vec<PreparedCase>>, plan: PrefetchPlan) -> Result<Self> {
+        if cases.is_empty() {
+            return Err(Error::Input("there are no cases to sample patches from; add some".into()));
+        }
+        let (sender, receiver) = sync_channel(plan.depth.max(1));
+        let work = move || {
+            for epoch in plan.epochs.0..plan.epochs.1 {
+                for iteration in 0..plan.iterations {
+                    let places =
+                        plan.sampler.batch(plan.seed, plan.purpose, epoch, iteration, &cases);
+                    let samples = places
+                        .into_iter()
+                        .map(|location| Sample {
+                            location,
+                            source: extract(
+                                &cases[location.case],
+                                location.start,
+                                plan.sampler.patch,
+                                plan.max_voxels,
+                            ),
+                        })
+                        .collect();
+                    if sender.send(Batch { epoch, iteration, samples }).is_err() {
+                        return;
+                    }
+                }
+            }
+        };
+        let thread =
+            std::thread::Builder::new().name("prefetch".into()).spawn(work).map_err(|source| {
+                Error::Io {
+                    context: "cannot start the thread that prepares batches".into(),
+                    source,
+                }
+            })?;
+        Ok(Self { receiver: Some(receiver), thread: Some(thread) })
+    }
+}
+
+impl Iterator for Prefetcher {
+    type Item = Batch;
+
+    fn next(&mut self) -> Option<Batch> {
+        self.receiver.as_ref()?.recv().ok()
+    }
+}
+
+impl Drop for Prefetcher {
+    fn drop(&mut self) {
+        self.receiver = None;
+        if let Some(thread) = self.thread.take() {
+            // A panic of the thread was already reported by the thread itself.
+            let _ = thread.join();
+        }
+    }
+}

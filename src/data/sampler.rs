@@ -1,0 +1,95 @@
+//! Where patches are taken: random cases, random places, a share of them on the
+//! foreground.
+
+use super::preprocess::PreparedCase;
+use super::rng::{self, Purpose};
+use rand_chacha::ChaCha8Rng;
+use std::borrow::Borrow;
+
+/// A patch's place: `start` is its first voxel (D, H, W) in the prepared case,
+/// negative where the case is smaller than the patch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PatchLocation {
+    /// Index into the list of cases.
+    pub case: usize,
+    /// First voxel, D, H, W.
+    pub start: [i64; 3],
+}
+
+/// Draws the patches of a batch.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct PatchSampler {
+    /// D, H, W of a patch.
+    pub patch: [usize; 3],
+    /// Samples a batch.
+    pub batch: usize,
+    /// Least share of samples centred on foreground.
+    pub oversample: f64,
+}
+
+impl PatchSampler {
+    /// A sampler; nnU-Net's `oversample` is 1/3, which is one of two samples.
+    pub fn new(patch: [usize; 3], batch: usize, oversample: f64) -> Self {
+        Self { patch, batch, oversample }
+    }
+
+    /// Whether the sample of this index in a batch is centred on foreground:
+    /// index >= round(batch (1 - oversample)).
+    pub fn on_foreground(&self, index: usize) -> bool {
+        index as f64 >= (self.batch as f64 * (1.0 - self.oversample)).round_ties_even()
+    }
+
+    /// The batch of an epoch and iteration of a run: depends on nothing else but
+    /// the cases. `purpose` tells training from validation. Empty if there are
+    /// no cases.
+    pub fn batch<C: Borrow<PreparedCase>>(
+        &self,
+        seed: u64,
+        purpose: Purpose,
+        epoch: u64,
+        iteration: u64,
+        cases: &[C],
+    ) -> Vec<PatchLocation> {
+        self.draw(&mut rng::stream(seed, purpose, &[epoch, iteration]), cases)
+    }
+
+    /// One batch from a generator. Cases uniformly with replacement; a sample on
+    /// the foreground lies around a random kept voxel of a random class that the
+    /// case has (anywhere if it has none), others anywhere; both are clipped
+    /// into the case. An axis shorter than the patch is padded centrally.
+    pub fn draw<C: Borrow<PreparedCase>>(
+        &self,
+        rng: &mut ChaCha8Rng,
+        cases: &[C],
+    ) -> Vec<PatchLocation> {
+        if cases.is_empty() {
+            return Vec::new();
+        }
+        (0..self.batch)
+            .map(|index| {
+                let case = rng::below(rng, cases.len() as u64) as usize;
+                let c: &PreparedCase = cases[case].borrow();
+                let centre =
+                    if self.on_foreground(index) { foreground_voxel(rng, c) } else { None };
+                let start = [0, 1, 2].map(|a| {
+                    let free = c.shape[a] as i64 - self.patch[a] as i64;
+                    match centre {
+                        _ if free < 0 => -(-free / 2),
+                        Some(v) => (v[a] as i64 - self.patch[a] as i64 / 2).clamp(0, free),
+                        None => rng::below(rng, free as u64 + 1) as i64,
+                    }
+                });
+                PatchLocation { case, start }
+            })
+            .collect()
+    }
+}
+
+/// A random kept voxel of a random class that is present.
+fn foreground_voxel(rng: &mut ChaCha8Rng, case: &PreparedCase) -> Option<[usize; 3]> {
+    let present: Vec<&Vec<u32>> = case.foreground.iter().filter(|f| !f.is_empty()).collect();
+    let class = present.get(rng::below(rng, present.len() as u64) as usize)?;
+    let index = *class.get(rng::below(rng, class.len() as u64) as usize)? as usize;
+    let [_, h, w] = case.shape;
+    Some([index / (h * w), index / w % h, index % w])
+}

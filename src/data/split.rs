@@ -1,0 +1,217 @@
+//! Folds: `splits_final.json` where it lies beside the data set, otherwise the
+//! five folds that nnU-Net (scikit-learn's `KFold(5, shuffle=True,
+//! random_state=12345)` over sorted names) makes of the same cases.
+
+use super::dataset::Dataset;
+use super::rng::{self, Purpose};
+use crate::{Error, Result};
+use rand_mt::Mt;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+use std::path::Path;
+
+/// Names of the training and validation cases of one fold. The list of these is
+/// nnU-Net's `splits_final.json`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fold {
+    /// Training cases.
+    pub train: Vec<String>,
+    /// Validation cases.
+    pub val: Vec<String>,
+}
+
+/// Validation indices of each of `k` folds over `n` sorted cases, as
+/// scikit-learn's `KFold(k, shuffle=True, random_state=seed)`: NumPy's legacy
+/// shuffle by MT19937, then k consecutive blocks, the first n mod k one longer.
+pub fn kfold(n: usize, k: usize, seed: u32) -> Vec<Vec<usize>> {
+    let mut mt = Mt::new(seed);
+    let mut order: Vec<usize> = (0..n).collect();
+    for i in (1..n).rev() {
+        let mask = u32::MAX >> (i as u32).leading_zeros();
+        let j = loop {
+            let v = mt.next_u32() & mask;
+            if v <= i as u32 {
+                break v as usize;
+            }
+        };
+        order.swap(i, j);
+    }
+    let k = k.max(1);
+    let mut rest = order.as_slice();
+    (0..k)
+        .map(|f| {
+            let (block, tail) = rest.split_at(n / k + usize::from(f < n % k));
+            rest = tail;
+            let mut block = block.to_vec();
+            block.sort_unstable();
+            block
+        })
+        .collect()
+}
+
+/// The default folds over the given case names: five, or as many as there are
+/// cases if these are fewer.
+///
+/// # Errors
+/// Fewer than two cases.
+pub fn default_folds(names: &[String]) -> Result<Vec<Fold>> {
+    if names.len() < 2 {
+        return Err(Error::Input(format!(
+            "the data set has {} labelled case, but training and validation need at least 2; add cases",
+            names.len()
+        )));
+    }
+    let mut sorted = names.to_vec();
+    sorted.sort();
+    let folds = kfold(sorted.len(), sorted.len().min(5), 12345);
+    Ok(folds
+        .into_iter()
+        .map(|val| {
+            let pick = |keep: bool| {
+                sorted
+                    .iter()
+                    .enumerate()
+                    .filter(|(i, _)| val.binary_search(i).is_ok() == keep)
+                    .map(|(_, n)| n.clone())
+                    .collect()
+            };
+            Fold { train: pick(false), val: pick(true) }
+        })
+        .collect())
+}
+
+/// The folds of a data set: those of its `splits_final.json`, else
+/// [`default_folds`] over its labelled cases.
+///
+/// # Errors
+/// A broken file; a name that is not a labelled case; a case in both halves; an
+/// empty half; fewer than two cases.
+pub fn folds(dataset: &Dataset) -> Result<Vec<Fold>> {
+    let names: Vec<String> =
+        dataset.cases.iter().filter(|c| c.label.is_some()).map(|c| c.name.clone()).collect();
+    let path = dataset.dir.join("splits_final.json");
+    match std::fs::read_to_string(&path) {
+        Ok(text) => parse_folds(&text, &names, &path),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => default_folds(&names),
+        Err(e) => Err(Error::io("read", &path, e)),
+    }
+}
+
+/// Parses a `splits_final.json` and checks it against the case names.
+///
+/// # Errors
+/// As [`folds`].
+pub fn parse_folds(text: &str, names: &[String], path: &Path) -> Result<Vec<Fold>> {
+    let bad =
+        |what: String| Error::Input(format!("'{}' {what}; correct or remove it", path.display()));
+    let folds: Vec<Fold> = serde_json::from_str(text)
+        .map_err(|e| bad(format!("is not a list of {{\"train\": [...], \"val\": [...]}} ({e})")))?;
+    if folds.is_empty() {
+        return Err(bad("has no folds".into()));
+    }
+    let known: BTreeSet<&String> = names.iter().collect();
+    for (i, fold) in folds.iter().enumerate() {
+        if fold.train.is_empty() || fold.val.is_empty() {
+            return Err(bad(format!("has no training or no validation cases in fold {i}")));
+        }
+        let mut seen = BTreeSet::new();
+        for name in fold.train.iter().chain(&fold.val) {
+            if !known.contains(name) {
+                return Err(bad(format!(
+                    "names the case '{name}' in fold {i}, which the data set does not have"
+                )));
+            }
+            if !seen.insert(name) {
+                return Err(bad(format!("names the case '{name}' twice in fold {i}")));
+            }
+        }
+    }
+    Ok(folds)
+}
+
+/// Splits training cases once more, for the search: (training, inner
+/// validation). `share` of the cases, at least one on either side, drawn by
+/// `seed`; both halves keep the given order.
+///
+/// # Errors
+/// Fewer than two cases, or a share outside (0, 1).
+pub fn inner_split(train: &[String], share: f64, seed: u64) -> Result<(Vec<String>, Vec<String>)> {
+    if !(share > 0.0 && share < 1.0) {
+        return Err(Error::Usage(format!(
+            "the inner validation share must lie between 0 and 1, not {share}"
+        )));
+    }
+    if train.len() < 2 {
+        return Err(Error::Input(format!(
+            "the fold has {} training case, but the inner split needs at least 2; add cases or search on the fold's validation cases",
+            train.len()
+        )));
+    }
+    let n = ((train.len() as f64 * share).round() as usize).clamp(1, train.len() - 1);
+    let mut order: Vec<usize> = (0..train.len()).collect();
+    rng::shuffle(&mut rng::stream(seed, Purpose::InnerSplit, &[]), &mut order);
+    let held: BTreeSet<usize> = order.into_iter().take(n).collect();
+    let pick = |keep: bool| {
+        let chosen = train.iter().enumerate().filter(|(i, _)| held.contains(i) == keep);
+        chosen.map(|(_, n)| n.clone()).collect()
+    };
+    Ok((pick(false), pick(true)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kfold_matches_scikit_learn() {
+        assert_eq!(kfold(10, 5, 12345), [[0, 7], [3, 9], [4, 6], [1, 8], [2, 5]]);
+    }
+
+    #[test]
+    fn heart_fold_0_is_the_published_one() {
+        // The 20 training cases of MSD Task02.
+        let numbers = [3, 4, 5, 7, 9, 10, 11, 14, 16, 17, 18, 19, 20, 21, 22, 23, 24, 26, 29, 30];
+        let names: Vec<String> = numbers.iter().map(|n| format!("la_{n:03}")).collect();
+        let folds = default_folds(&names).unwrap();
+        assert_eq!(folds.len(), 5);
+        assert_eq!(folds[0].val, ["la_007", "la_016", "la_021", "la_024"]);
+    }
+
+    #[test]
+    fn few_cases() {
+        let names: Vec<String> = (0..3).map(|i| i.to_string()).collect();
+        let folds = default_folds(&names).unwrap();
+        assert_eq!(folds.len(), 3);
+        assert!(folds.iter().all(|f| f.val.len() == 1 && f.train.len() == 2));
+        assert!(default_folds(&names[..1]).is_err());
+    }
+
+    #[test]
+    fn files_are_checked() {
+        let names: Vec<String> = ["a", "b"].map(String::from).to_vec();
+        let p = Path::new("splits_final.json");
+        assert!(parse_folds(r#"[{"train":["a"],"val":["b"]}]"#, &names, p).is_ok());
+        for bad in [
+            "[",
+            "[]",
+            r#"[{"train":["a"],"val":[]}]"#,
+            r#"[{"train":["a"],"val":["a"]}]"#,
+            r#"[{"train":["a"],"val":["c"]}]"#,
+        ] {
+            let e = parse_folds(bad, &names, p).unwrap_err().to_string();
+            assert!(e.contains("splits_final.json"), "{e}");
+        }
+    }
+
+    #[test]
+    fn inner_split_is_a_partition() {
+        let names: Vec<String> = (0..16).map(|i| format!("{i:02}")).collect();
+        let (train, val) = inner_split(&names, 0.25, 7).unwrap();
+        assert_eq!((train.len(), val.len()), (12, 4));
+        let mut all = [train.clone(), val.clone()].concat();
+        all.sort();
+        assert_eq!(all, names);
+        assert_eq!(inner_split(&names, 0.25, 7).unwrap(), (train, val));
+        assert!(inner_split(&names[..1], 0.25, 7).is_err());
+    }
+}

@@ -1,0 +1,14 @@
+//! Data and metrics from outside: files in, arrays and files out.
+
+#[path = "data/common.rs"]
+mod common;
+#[path = "data/dataset.rs"]
+mod dataset;
+#[path = "data/golden.rs"]
+mod golden;
+#[path = "data/nifti.rs"]
+mod nifti;
+#[path = "data/real.rs"]
+mod real;
+#[path = "data/sampling.rs"]
+mod sampling;

@@ -1,0 +1,183 @@
+//! Layouts, their mistakes, preprocessing and demo data.
+
+use crate::common::{Raw, gzip, sentence};
+use asng_wgpu::data::demo::{DemoKind, DemoSize, demo_case, write_demo};
+use asng_wgpu::data::preprocess::prepare_all;
+use asng_wgpu::data::{Dataset, split};
+use std::path::Path;
+
+fn json(dir: &Path, text: &str) {
+    std::fs::write(dir.join("dataset.json"), text).unwrap();
+}
+
+/// Folders with 3 x 3 x 3 images `X` and labels for each name.
+fn files(dir: &Path, names: &[&str], suffix: &str) {
+    for folder in ["imagesTr", "labelsTr"] {
+        std::fs::create_dir_all(dir.join(folder)).unwrap();
+    }
+    for name in names {
+        let mut image = vec![0u8; 27];
+        image[13] = 7;
+        image[14] = 9;
+        let bytes = gzip(&Raw::new(3, 3, 3, 2, image.clone()).bytes());
+        std::fs::write(dir.join(format!("imagesTr/{name}{suffix}.nii.gz")), &bytes).unwrap();
+        image.fill(0);
+        image[13] = 1;
+        let bytes = gzip(&Raw::new(3, 3, 3, 2, image).bytes());
+        std::fs::write(dir.join(format!("labelsTr/{name}.nii.gz")), &bytes).unwrap();
+    }
+}
+
+const MSD: &str = r#"{"name":"T","modality":{"0":"MRI"},"labels":{"0":"background","1":"a"},
+"training":[{"image":"./imagesTr/b.nii.gz","label":"./labelsTr/b.nii.gz"},
+{"image":"./imagesTr/._b.nii.gz","label":"./labelsTr/._b.nii.gz"},
+{"image":"./imagesTr/a.nii.gz","label":"./labelsTr/a.nii.gz"}],"test":[]}"#;
+
+#[test]
+fn three_layouts() {
+    let v2 = r#"{"channel_names":{"0":"CT"},"labels":{"background":0,"a":1},"numTraining":2,"file_ending":".nii.gz"}"#;
+    for (text, suffix, ct) in [(MSD, "", false), (MSD, "_0000", false), (v2, "_0000", true)] {
+        let dir = tempfile::tempdir().unwrap();
+        files(dir.path(), &["b", "a"], suffix);
+        std::fs::write(dir.path().join("labelsTr/._a.nii.gz"), b"junk").unwrap();
+        json(dir.path(), text);
+        let d = Dataset::open(dir.path()).unwrap();
+        assert_eq!(d.cases.iter().map(|c| c.name.as_str()).collect::<Vec<_>>(), ["a", "b"]);
+        assert_eq!((d.labels.join(","), d.is_ct), ("background,a".to_string(), ct));
+        let p = prepare_all(&d, &d.cases, 1).unwrap();
+        assert_eq!(p.preprocessing.ct.len(), usize::from(ct));
+        assert_eq!(p.preprocessing.nonzero_mask, !ct);
+        let c = &p.cases[0];
+        assert_eq!((c.shape, c.crop_start, c.original_shape), ([1, 1, 2], [1, 1, 1], [3, 3, 3]));
+        assert_eq!(
+            (c.labels.as_slice(), c.foreground[0].as_slice()),
+            ([1u8, 0].as_slice(), [0u32].as_slice())
+        );
+        if !ct {
+            assert_eq!(c.image, [-1.0, 1.0]);
+        }
+    }
+}
+
+#[test]
+fn mistakes_are_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path();
+    files(path, &["a", "b"], "");
+    assert!(sentence(Dataset::open(&path.join("no")), &path.join("no")).contains("does not exist"));
+    assert!(sentence(Dataset::open(path), path).contains("no dataset.json"));
+    for (text, want) in [
+        ("{\n  \"name\": ,", "line 2 column"),
+        ("[]", "JSON object"),
+        ("{}", "'modality'"),
+        (r#"{"modality":{"1":"MRI"}}"#, "channels [1]"),
+        (r#"{"modality":{"0":"MRI"}}"#, "'labels'"),
+        (r#"{"modality":{"0":"MRI"},"labels":{"1":"a"}}"#, "labels [1]"),
+        (r#"{"modality":{"0":"MRI"},"labels":{"0":"background","2":"a"}}"#, "[0, 2]"),
+        (r#"{"modality":{"0":"MRI"},"labels":{"background":0,"a":1.5}}"#, "'a'"),
+        (r#"{"modality":{"0":"MRI"},"labels":{"background":0,"a":[1,2]}}"#, "region"),
+        (&MSD.replace("a.nii", "zz.nii"), "do not exist"),
+        (&MSD.replace("./imagesTr/a", "../imagesTr/a"), "leaves the folder"),
+        (&MSD.replace("./imagesTr/a", "/etc/a"), "leaves the folder"),
+        (&MSD.replace("a.nii", "b.nii"), "two cases"),
+        (r#"{"modality":{"0":"MRI"},"labels":{"0":"b","1":"a"},"training":[]}"#, "no labelled"),
+        (r#"{"modality":{"0":"MRI"},"labels":{"0":"b","1":"a"},"training":[3]}"#, "entry 0"),
+    ] {
+        json(path, text);
+        let e = sentence(Dataset::open(path), &path.join("dataset.json"));
+        assert!(e.contains(want), "{want}: {e}");
+    }
+}
+
+#[test]
+fn inconsistent_cases_are_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path();
+    json(path, MSD);
+    let check = |file: &str, raw: Raw, want: &str| {
+        files(path, &["a", "b"], "");
+        let file = path.join(file);
+        std::fs::write(&file, gzip(&raw.bytes())).unwrap();
+        let d = Dataset::open(path).unwrap();
+        let e = prepare_all(&d, &d.cases, 2).unwrap_err().to_string();
+        assert!(e.contains(want), "{want}: {e}");
+    };
+    let mut values = vec![0u8; 27];
+    values[5] = 4;
+    check(
+        "labelsTr/b.nii.gz",
+        Raw::new(3, 3, 3, 2, values),
+        "the label 4 at voxel (x 2, y 1, z 0)",
+    );
+    check("labelsTr/b.nii.gz", Raw::new(3, 3, 2, 2, vec![0; 18]), "shape [2, 3, 3]");
+    let nan = (0..27).flat_map(|i| if i == 1 { f32::NAN } else { 1.0 }.to_le_bytes()).collect();
+    check("imagesTr/a.nii.gz", Raw::new(3, 3, 3, 16, nan), "NaN at voxel (x 1, y 0, z 0)");
+    let mut four = Raw::new(3, 3, 3, 2, vec![1; 54]);
+    (four.dim[0], four.dim[4]) = (4, 2);
+    check("imagesTr/a.nii.gz", four, "2 channel(s)");
+    let mut wide = Raw::new(3, 3, 3, 2, vec![1; 27]);
+    wide.pixdim[1] = 0.6;
+    files(path, &["a", "b"], "");
+    for folder in ["imagesTr", "labelsTr"] {
+        std::fs::write(path.join(folder).join("b.nii.gz"), gzip(&wide.bytes())).unwrap();
+    }
+    let d = Dataset::open(path).unwrap();
+    let e = prepare_all(&d, &d.cases, 2).unwrap_err().to_string();
+    assert!(e.contains("'a'") && e.contains("'b'") && e.contains("resample"), "{e}");
+}
+
+#[test]
+fn splits_file_is_honoured() {
+    let dir = tempfile::tempdir().unwrap();
+    files(dir.path(), &["a", "b"], "");
+    json(dir.path(), MSD);
+    let d = Dataset::open(dir.path()).unwrap();
+    assert_eq!(split::folds(&d).unwrap().len(), 2);
+    std::fs::write(dir.path().join("splits_final.json"), r#"[{"train":["b"],"val":["a"]}]"#)
+        .unwrap();
+    let folds = split::folds(&d).unwrap();
+    assert_eq!((folds.len(), folds[0].val.as_slice()), (1, ["a".to_string()].as_slice()));
+    assert_eq!(d.select(&folds[0].train).unwrap()[0].name, "b");
+    assert!(d.select(&["c".into()]).is_err());
+}
+
+#[test]
+fn demo_is_deterministic_and_varies() {
+    for kind in [DemoKind::Heart, DemoKind::Prostate, DemoKind::Brain] {
+        let a = demo_case(kind, DemoSize::Small, 1, 5);
+        assert_eq!(a, demo_case(kind, DemoSize::Small, 1, 5));
+        assert_ne!(a.labels, demo_case(kind, DemoSize::Small, 2, 5).labels);
+        assert_ne!(a.image, demo_case(kind, DemoSize::Small, 1, 6).image);
+        for number in 0..6 {
+            let c = demo_case(kind, DemoSize::Small, number, 5);
+            for l in 1..kind.labels().len() as u16 {
+                let n = c.labels.iter().filter(|v| **v == l).count();
+                assert!(n > 40, "{kind:?} case {number}: label {l} has {n} voxels");
+            }
+        }
+    }
+}
+
+#[test]
+fn demo_opens_and_prepares() {
+    for kind in [DemoKind::Heart, DemoKind::Prostate, DemoKind::Brain] {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("demo");
+        write_demo(&path, kind, DemoSize::Small, 3, 1).unwrap();
+        let d = Dataset::open(&path).unwrap();
+        assert_eq!((d.cases.len(), d.modalities.len()), (3, kind.channels().len()));
+        let one = prepare_all(&d, &d.cases, 1).unwrap();
+        let two = prepare_all(&d, &d.cases, 2).unwrap();
+        assert_eq!(one.preprocessing, two.preprocessing);
+        assert_eq!(
+            one.preprocessing.spacing_mm[0].round(),
+            kind.grid(DemoSize::Small).1[0].round()
+        );
+        for (a, b) in one.cases.iter().zip(&two.cases) {
+            assert!(a.image == b.image && a.labels == b.labels && a.foreground == b.foreground);
+            assert!(a.foreground.iter().all(|f| !f.is_empty()));
+            assert!(a.image.iter().all(|v| v.is_finite()));
+        }
+        sentence(write_demo(&path, kind, DemoSize::Small, 3, 1), &path);
+    }
+}

@@ -1,0 +1,44 @@
+//! Real volumes, where they are there: `ASNG_WGPU_DATA` or `../shared/data`.
+
+use asng_wgpu::data::preprocess::prepare_all;
+use asng_wgpu::data::{Dataset, split};
+use std::path::PathBuf;
+
+fn folder(name: &str) -> Option<PathBuf> {
+    let base = std::env::var_os("ASNG_WGPU_DATA")
+        .map(PathBuf::from)
+        .unwrap_or_else(|| "../shared/data".into());
+    let dir = base.join(name);
+    if !dir.is_dir() {
+        println!("skipped: '{}' is missing", dir.display());
+        return None;
+    }
+    Some(dir)
+}
+
+#[test]
+fn hippocampus() {
+    let Some(dir) = folder("Task04_Hippocampus") else { return };
+    let d = Dataset::open(&dir).unwrap();
+    assert_eq!((d.cases.len(), d.labels.len()), (200, 3));
+    let p = prepare_all(&d, &d.cases[..8], 2).unwrap();
+    assert!(!p.preprocessing.nonzero_mask);
+    for c in &p.cases {
+        let mean = c.image.iter().map(|&v| v as f64).sum::<f64>() / c.image.len() as f64;
+        assert!(mean.abs() < 1e-3);
+        assert!(c.foreground.iter().all(|f| f.len() > 100));
+    }
+    let folds = split::folds(&d).unwrap();
+    assert!(folds.iter().all(|f| f.val.len() == 40 && f.train.len() == 160));
+}
+
+#[test]
+fn brain() {
+    let Some(dir) = folder("Brain2013") else { return };
+    let d = Dataset::open(&dir).unwrap();
+    let p = prepare_all(&d, &d.cases[..1], 2).unwrap();
+    let c = &p.cases[0];
+    assert_eq!(c.image.len(), 2 * c.shape.iter().product::<usize>());
+    assert!(c.shape.iter().all(|&s| s > 100));
+    assert_eq!(c.foreground.len(), 3);
+}

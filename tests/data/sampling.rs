@@ -1,0 +1,128 @@
+//! Patch places, source boxes and the prefetching thread.
+
+use asng_wgpu::data::nifti::Header;
+use asng_wgpu::data::prefetch::{PrefetchPlan, Prefetcher, extract, source_range};
+use asng_wgpu::data::preprocess::foreground;
+use asng_wgpu::data::rng::Purpose;
+use asng_wgpu::data::{PatchSampler, PreparedCase};
+use proptest::prelude::*;
+use std::sync::Arc;
+
+/// A case of which voxel `i` has the value i and every 17th the label 1.
+fn case(shape: [usize; 3]) -> PreparedCase {
+    let n: usize = shape.iter().product();
+    let labels: Vec<u8> = (0..n).map(|i| u8::from(i % 17 == 3)).collect();
+    PreparedCase {
+        name: "c".into(),
+        channels: 2,
+        shape,
+        image: (0..2 * n).map(|i| i as f32).collect(),
+        foreground: foreground(&labels, 3),
+        labels,
+        crop_start: [0; 3],
+        original_shape: shape,
+        spacing_mm: [1.0; 3],
+        header: Header::plain(shape, [1.0; 3]),
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn patches_lie_inside_or_are_centred(
+        shape in prop::array::uniform3(1usize..20),
+        patch in prop::array::uniform3(1usize..24),
+        batch in 1usize..5,
+        seed in any::<u64>(),
+        limit in 1usize..9000,
+    ) {
+        let cases = [case(shape), case([9, 9, 9])];
+        let s = PatchSampler::new(patch, batch, 1.0 / 3.0);
+        let drawn = s.batch(seed, Purpose::Patches, 1, 2, &cases);
+        prop_assert_eq!(drawn.len(), batch);
+        prop_assert_eq!(&drawn, &s.batch(seed, Purpose::Patches, 1, 2, &cases));
+        for p in drawn {
+            let c = &cases[p.case];
+            for a in 0..3 {
+                let (n, k) = (c.shape[a] as i64, patch[a] as i64);
+                if n >= k {
+                    prop_assert!((0..=n - k).contains(&p.start[a]));
+                } else {
+                    prop_assert_eq!(p.start[a], -((k - n) / 2));
+                }
+            }
+            let (from, size) = source_range(c.shape, p.start, patch, limit);
+            let voxels: usize = size.iter().product();
+            let mut inside = 1usize;
+            for a in 0..3 {
+                prop_assert!(from[a] + size[a] <= c.shape[a]);
+                let low = p.start[a].max(0) as usize;
+                let high = ((p.start[a] + patch[a] as i64) as usize).min(c.shape[a]);
+                inside *= high - low;
+                prop_assert!(from[a] <= low && high <= from[a] + size[a]);
+            }
+            prop_assert!(voxels <= limit.max(inside));
+            let b = extract(c, p.start, patch, limit);
+            prop_assert_eq!(b.image.len(), 2 * voxels);
+            prop_assert_eq!(b.labels.len(), voxels);
+            let [_, h, w] = c.shape;
+            prop_assert_eq!(b.image[0], ((from[0] * h + from[1]) * w + from[2]) as f32);
+        }
+    }
+
+    #[test]
+    fn foreground_samples_hit_the_foreground(seed in any::<u64>()) {
+        let cases = [case([30, 30, 30])];
+        let s = PatchSampler::new([5, 5, 5], 3, 1.0 / 3.0);
+        let drawn = s.batch(seed, Purpose::Patches, 0, 0, &cases);
+        let p = drawn[2];
+        // Unless clipped at a border, the middle voxel is foreground.
+        if p.start.iter().all(|&v| v > 0 && v < 25) {
+            let i = p.start.iter().fold(0, |i, &v| i * 30 + v as usize + 2);
+            prop_assert_eq!(cases[0].labels[i], 1);
+        }
+    }
+}
+
+#[test]
+fn one_of_two_is_on_the_foreground() {
+    let s = PatchSampler::new([4; 3], 2, 1.0 / 3.0);
+    assert_eq!([0, 1].map(|i| s.on_foreground(i)), [false, true]);
+    let s = PatchSampler::new([4; 3], 1, 1.0 / 3.0);
+    assert!(!s.on_foreground(0));
+}
+
+#[test]
+fn foreground_is_bounded() {
+    let f = foreground(&vec![1u8; 50_000], 3);
+    assert_eq!((f[0].len(), f[1].len()), (10_000, 0));
+    assert!(f[0].windows(2).all(|w| w[0] < w[1]));
+}
+
+#[test]
+fn prefetcher_keeps_order_and_stops() {
+    let cases = Arc::new(vec![case([10, 10, 10]), case([6, 12, 9])]);
+    let sampler = PatchSampler::new([8, 8, 8], 2, 1.0 / 3.0);
+    let plan = PrefetchPlan {
+        sampler,
+        seed: 3,
+        purpose: Purpose::Patches,
+        epochs: (2, 4),
+        iterations: 5,
+        depth: 2,
+        max_voxels: 10_000,
+    };
+    let all: Vec<_> = Prefetcher::start(cases.clone(), plan).unwrap().collect();
+    let order: Vec<_> = all.iter().map(|b| (b.epoch, b.iteration)).collect();
+    assert_eq!(order, (2..4).flat_map(|e| (0..5).map(move |i| (e, i))).collect::<Vec<_>>());
+    for b in &all {
+        let want = sampler.batch(3, Purpose::Patches, b.epoch, b.iteration, &cases);
+        assert_eq!(b.samples.iter().map(|s| s.location).collect::<Vec<_>>(), want);
+        assert!(b.samples.iter().all(|s| s.source.whole));
+    }
+    let mut few = Prefetcher::start(cases, plan).unwrap();
+    assert!(few.next().is_some());
+    drop(few);
+    assert!(Prefetcher::start(Arc::new(vec![]), plan).is_err());
+}
