@@ -6,6 +6,10 @@ mod common;
 use asng_wgpu::ops::ConvVariant;
 use common::{Golden, close, golden_folder, gpu};
 
+fn one(outcome: Result<(), String>) -> Vec<(String, Result<(), String>)> {
+    vec![("f32".to_string(), outcome)]
+}
+
 #[test]
 fn golden() {
     let folder = golden_folder();
@@ -31,6 +35,19 @@ fn golden() {
                     .map(|v| (format!("{v:?}"), common::conv::run_golden(&golden, gpu(), v)))
                     .collect()
             }
+            "instance_norm3d affine"
+            | "instance_norm3d affine(generated inputs)"
+            | "leaky_relu" => one(common::dense::run_norm(&golden, gpu())),
+            "softmax+CE+softDice (nnU-Net v1 DC_and_CE_loss)" => {
+                one(common::dense::run_loss(&golden, gpu()))
+            }
+            "deep supervision sum (MultipleOutputLoss2)" => {
+                one(common::dense::run_deep_supervision(&golden, gpu()))
+            }
+            "label downsampling for deep supervision (order 0)" => {
+                one(common::dense::run_downsample(&golden, gpu()))
+            }
+            "adam" | "sgd" => one(common::dense::run_optimizer(&golden, gpu())),
             other => {
                 println!("skipped {}: op '{other}' is out of scope", golden.name);
                 continue;

@@ -46,15 +46,15 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
 {% if AMSGRAD == 1 %}
     largest = max(vmax[i], second);
 {% endif %}
-    let new = old - hyper[0] * first / (sqrt(largest) * hyper[2] + 1e-8);
+    let next_value = old - hyper[0] * first / (sqrt(largest) * hyper[2] + 1e-8);
 {% if TRIAL == 1 %}
-    stepped[i] = new;
+    stepped[i] = next_value;
 {% else %}
     m[i] = first;
     v[i] = second;
 {% if AMSGRAD == 1 %}
     vmax[i] = largest;
 {% endif %}
-    parameters[i] = new;
+    parameters[i] = next_value;
 {% endif %}
 }

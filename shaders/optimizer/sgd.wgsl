@@ -37,11 +37,11 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     if hyper[4] == 0.0 {
         next = hyper[2] * momentum[i] + g;
     }
-    let new = old - hyper[0] * (g + hyper[2] * next);
+    let next_value = old - hyper[0] * (g + hyper[2] * next);
 {% if TRIAL == 1 %}
-    stepped[i] = new;
+    stepped[i] = next_value;
 {% else %}
     momentum[i] = next;
-    parameters[i] = new;
+    parameters[i] = next_value;
 {% endif %}
 }

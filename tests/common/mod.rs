@@ -1,6 +1,7 @@
 //! Golden files, the comparer, and a device shared by the tests of one process.
 
 pub mod conv;
+pub mod dense;
 
 use asng_wgpu::gpu::{AdapterChoice, Gpu};
 use std::collections::HashMap;
