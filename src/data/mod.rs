@@ -4,6 +4,7 @@
 
 pub mod dataset;
 pub mod demo;
+pub mod inputs;
 pub mod nifti;
 pub mod prefetch;
 pub mod preprocess;

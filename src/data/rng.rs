@@ -114,6 +114,8 @@ mod tests {
     #[test]
     fn streams_are_separate_and_fixed() {
         let first = |s, p, c: &[u64]| stream(s, p, c).next_u64();
+        // Computed independently from the description of `stream`.
+        assert_eq!(first(12345, Purpose::Patches, &[3, 7]), 0xFDF7207668FAE1E6);
         let a = first(1, Purpose::Patches, &[0, 1]);
         assert_eq!(a, first(1, Purpose::Patches, &[0, 1]));
         for other in [

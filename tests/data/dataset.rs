@@ -181,3 +181,26 @@ fn demo_opens_and_prepares() {
         sentence(write_demo(&path, kind, DemoSize::Small, 3, 1), &path);
     }
 }
+
+#[test]
+fn inputs_in_either_layout() {
+    use asng_wgpu::data::inputs::find_images;
+    let dir = tempfile::tempdir().unwrap();
+    let touch = |n: &str| std::fs::write(dir.path().join(n), b"x").unwrap();
+    sentence(find_images(dir.path(), 1), dir.path());
+    sentence(find_images(&dir.path().join("no"), 1), &dir.path().join("no"));
+    for n in ["b_0000.nii.gz", "b_0001.nii.gz", "a_0000.nii.gz", "a_0001.nii.gz", "._a_0000.nii.gz"]
+    {
+        touch(n);
+    }
+    let found = find_images(dir.path(), 2).unwrap();
+    assert_eq!(
+        found.iter().map(|c| (c.name.as_str(), c.images.len())).collect::<Vec<_>>(),
+        [("a", 2), ("b", 2)]
+    );
+    let one = find_images(&dir.path().join("a_0000.nii.gz"), 2).unwrap();
+    assert_eq!((one[0].name.as_str(), one[0].images.len()), ("a", 2));
+    sentence(find_images(dir.path(), 3), dir.path());
+    touch("la_007.nii.gz");
+    assert_eq!(find_images(dir.path(), 1).unwrap().len(), 5);
+}

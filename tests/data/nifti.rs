@@ -84,7 +84,8 @@ fn odd_voxel_sizes_are_tolerated() {
 fn bad_headers_are_refused() {
     let dir = tempfile::tempdir().unwrap();
     let good = Raw::new(2, 3, 2, 2, ramp(2, false));
-    let cases: Vec<(&str, Box<dyn Fn(&mut Raw)>)> = vec![
+    type Change = Box<dyn Fn(&mut Raw)>;
+    let cases: Vec<(&str, Change)> = vec![
         ("dimensions", Box::new(|r| r.dim[0] = 9)),
         ("dimensions", Box::new(|r| r.dim[0] = -1)),
         ("voxels along dimension 2", Box::new(|r| r.dim[2] = 0)),

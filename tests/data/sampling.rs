@@ -44,8 +44,8 @@ proptest! {
         prop_assert_eq!(&drawn, &s.batch(seed, Purpose::Patches, 1, 2, &cases));
         for p in drawn {
             let c = &cases[p.case];
-            for a in 0..3 {
-                let (n, k) = (c.shape[a] as i64, patch[a] as i64);
+            for (a, &k) in patch.iter().enumerate() {
+                let (n, k) = (c.shape[a] as i64, k as i64);
                 if n >= k {
                     prop_assert!((0..=n - k).contains(&p.start[a]));
                 } else {
@@ -55,10 +55,10 @@ proptest! {
             let (from, size) = source_range(c.shape, p.start, patch, limit);
             let voxels: usize = size.iter().product();
             let mut inside = 1usize;
-            for a in 0..3 {
+            for (a, &k) in patch.iter().enumerate() {
                 prop_assert!(from[a] + size[a] <= c.shape[a]);
                 let low = p.start[a].max(0) as usize;
-                let high = ((p.start[a] + patch[a] as i64) as usize).min(c.shape[a]);
+                let high = ((p.start[a] + k as i64) as usize).min(c.shape[a]);
                 inside *= high - low;
                 prop_assert!(from[a] <= low && high <= from[a] + size[a]);
             }

@@ -184,7 +184,7 @@ impl Anatomy {
         let centre = [from * angle.cos(), from * angle.sin(), 0.4 * (f[2] - 0.5)];
         let radius = (0.34 + 0.12 * f[3]) * self.size;
         let stretch = [1.0, 0.8 + 0.4 * f[4], 0.8 + 0.4 * f[5]].map(|v| v * radius);
-        let tumour = ellipsoid(p, centre, stretch) + 0.13 * rough;
+        let tumour = ellipsoid(p, centre, stretch) * (0.17 * rough).exp();
         if tumour < 0.44 + 0.1 * f[6] {
             5
         } else if tumour < 0.66 + 0.08 * f[7] {

@@ -191,15 +191,11 @@ impl Header {
             ));
         }
         let mut all = [1u64; 8];
-        for i in 1..=rank as usize {
-            all[i] = u64::try_from(dim(i)).ok().filter(|&d| d > 0).ok_or_else(|| {
-                bad(
-                    path,
-                    format!(
-                        "has {} voxels along dimension {i} in its header; write the file anew",
-                        dim(i)
-                    ),
-                )
+        for (i, size) in all.iter_mut().enumerate().take(rank as usize + 1).skip(1) {
+            *size = u64::try_from(dim(i)).ok().filter(|&d| d > 0).ok_or_else(|| {
+                let n = dim(i);
+                let what = format!("has {n} voxels along dimension {i} in its header");
+                bad(path, format!("{what}; write the file anew"))
             })?;
         }
         let total = all[1..].iter().try_fold(1u64, |p, &d| p.checked_mul(d));
