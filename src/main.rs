@@ -1,3 +1,5 @@
-fn main() {
-    println!("asng-wgpu {}", env!("CARGO_PKG_VERSION"));
+//! The `asng-wgpu` binary; everything is in the library.
+
+fn main() -> std::process::ExitCode {
+    asng_wgpu::cli::run()
 }

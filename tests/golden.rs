@@ -47,6 +47,10 @@ fn golden() {
             "label downsampling for deep supervision (order 0)" => {
                 one(common::dense::run_downsample(&golden, gpu()))
             }
+            "Generic_UNet train steps" => ConvVariant::available(gpu().caps())
+                .into_iter()
+                .map(|v| (format!("{v:?}"), common::unet::run(&golden, gpu(), v)))
+                .collect(),
             "adam" | "sgd" => one(common::dense::run_optimizer(&golden, gpu())),
             other => {
                 println!("skipped {}: op '{other}' is out of scope", golden.name);

@@ -2,3 +2,5 @@
 
 pub mod parameters;
 pub mod plan;
+pub mod step;
+pub mod unet;

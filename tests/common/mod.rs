@@ -2,6 +2,7 @@
 
 pub mod conv;
 pub mod dense;
+pub mod unet;
 
 use asng_wgpu::gpu::{AdapterChoice, Gpu};
 use std::collections::HashMap;

@@ -1,0 +1,54 @@
+//! `asng-wgpu demo DIR`.
+
+use crate::data::demo::{DemoKind, DemoSize, write_demo};
+use crate::error::Result;
+use std::path::PathBuf;
+
+#[derive(clap::Args, Debug)]
+pub(super) struct Demo {
+    /// Folder to write, new or empty.
+    dir: PathBuf,
+    /// What to imitate.
+    #[arg(long, value_enum, default_value = "heart")]
+    kind: Kind,
+    /// Size of the volumes: small takes seconds.
+    #[arg(long, value_enum, default_value = "small")]
+    size: Size,
+    /// Number of cases [default: as the kind suggests].
+    #[arg(long)]
+    cases: Option<usize>,
+    /// Seed: the same seed writes the same files.
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+}
+
+#[derive(clap::ValueEnum, Clone, Copy, Debug)]
+enum Kind {
+    Heart,
+    Prostate,
+    Brain,
+}
+
+#[derive(clap::ValueEnum, Clone, Copy, Debug)]
+enum Size {
+    Small,
+    Full,
+}
+
+impl Demo {
+    pub(super) fn run(&self) -> Result<()> {
+        let kind = match self.kind {
+            Kind::Heart => DemoKind::Heart,
+            Kind::Prostate => DemoKind::Prostate,
+            Kind::Brain => DemoKind::Brain,
+        };
+        let size = match self.size {
+            Size::Small => DemoSize::Small,
+            Size::Full => DemoSize::Full,
+        };
+        let cases = self.cases.unwrap_or(kind.default_cases());
+        write_demo(&self.dir, kind, size, cases, self.seed)?;
+        println!("{cases} cases in {}", self.dir.display());
+        Ok(())
+    }
+}

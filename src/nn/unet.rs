@@ -1,0 +1,315 @@
+//! nnU-Net v1's Generic_UNet as a list of ops: forward and backward.
+//!
+//! Level i: two blocks conv - instance norm - leaky ReLU 0.01; the first convolution of level
+//! i > 0 has stride pools\[i - 1\]. Up: transposed convolution (kernel = stride, no bias),
+//! concatenation (upsampled, skip), two blocks, and a 1x1x1 head without bias at every level.
+
+use super::parameters::{Parameters, decoder_block, encoder_block};
+use super::plan::NetworkPlan;
+use crate::error::{Error, Result};
+use crate::gpu::{Lifetime, SlotId};
+use crate::ops::conv3d::{Conv3dBackwardInput, Conv3dBackwardWeight, Conv3dForward, Geometry};
+use crate::ops::norm::{NormActivation, NormActivationBackward, NormStatistics, statistics_slot};
+use crate::ops::stage::Stage;
+use crate::ops::tensor::{Storage, View};
+use crate::ops::{Lowering, ParamRef};
+
+/// Slope of the leaky ReLU below 0.
+const SLOPE: f32 = 0.01;
+const POINTWISE: Geometry =
+    Geometry { kernel: [1; 3], stride: [1; 3], padding: [0; 3], transposed: false };
+
+/// A network: its plan and its parameters.
+#[derive(Clone, Debug)]
+pub struct UNet {
+    /// The plan.
+    pub plan: NetworkPlan,
+    /// Names and places of the parameters.
+    pub parameters: Parameters,
+}
+
+/// What the backward pass needs of one block.
+#[derive(Clone, Debug)]
+struct Block {
+    name: String,
+    geometry: Geometry,
+    x: View,
+    z: View,
+    stats: SlotId,
+    a: View,
+}
+
+/// What a forward pass leaves.
+#[derive(Clone, Debug)]
+pub struct Activations {
+    samples: u32,
+    /// Two blocks a level.
+    encoder: Vec<[Block; 2]>,
+    /// Two blocks a decoder step, deepest first.
+    decoder: Vec<[Block; 2]>,
+    /// Logits, head 0 = full resolution; buffers of N, classes, D, H, W.
+    pub logits: Vec<View>,
+}
+
+fn same_padding(kernel: [u32; 3], stride: [u32; 3]) -> Geometry {
+    Geometry { kernel, stride, padding: kernel.map(|k| k / 2), transposed: false }
+}
+
+impl UNet {
+    /// The network of a plan.
+    pub fn new(plan: NetworkPlan) -> Self {
+        let parameters = Parameters::new(&plan);
+        UNet { plan, parameters }
+    }
+
+    fn parameter(&self, slot: SlotId, name: &str) -> Result<ParamRef> {
+        self.parameters
+            .place(slot, name)
+            .ok_or_else(|| Error::Input(format!("the network has no parameter '{name}'")))
+    }
+
+    fn tensor(
+        &self,
+        l: &mut Lowering,
+        name: &str,
+        samples: u32,
+        segments: &[u32],
+        level: usize,
+        storage: Storage,
+    ) -> Result<View> {
+        let edges = self.plan.spatial(level);
+        let life = Lifetime::Transient;
+        Ok(l.tensors.add(name, samples, segments, edges, storage, life)?.view())
+    }
+
+    fn up_geometry(&self, level: usize) -> Geometry {
+        let pool = self.plan.pools[level];
+        Geometry { kernel: pool, stride: pool, padding: [0; 3], transposed: true }
+    }
+
+    /// Appends the forward pass on `image` (N,C,D,H,W in a buffer) with the weights in
+    /// `parameters`. `heads` tells which logits are wanted (head 0 = full resolution).
+    ///
+    /// # Errors
+    /// [`Error::Device`] when a tensor exceeds the device's limits.
+    pub fn forward(
+        &self,
+        l: &mut Lowering,
+        parameters: SlotId,
+        image: View,
+        heads: &[bool],
+    ) -> Result<Activations> {
+        let plan = &self.plan;
+        let samples = l.tensors.of(image).samples;
+        let operand = l.variant.operand();
+        let steps = plan.pools.len();
+        let mut x = image;
+        if operand != Storage::Buffer {
+            x = self.tensor(l, "image operand", samples, &[plan.in_channels], 0, operand)?;
+            Stage { from: image, to: x }.lower(l);
+        }
+        // One tensor a level for the concatenation; upsampling and skip write their segments.
+        let mut joined = Vec::new();
+        for level in 0..steps {
+            let features = plan.features(level);
+            let name = format!("concatenation {level}");
+            joined.push(self.tensor(l, &name, samples, &[features, features], level, operand)?);
+        }
+        let mut encoder = Vec::new();
+        for level in 0..plan.levels() {
+            let kernel = plan.kernels[level];
+            let stride = if level == 0 { [1; 3] } else { plan.pools[level - 1] };
+            let features = plan.features(level);
+            let name = encoder_block(plan, level, 0);
+            let a = self.tensor(l, "a", samples, &[features], level, operand)?;
+            let first =
+                self.block(l, parameters, &name, same_padding(kernel, stride), x, a, level)?;
+            let name = encoder_block(plan, level, 1);
+            let a = match joined.get(level) {
+                Some(both) => both.tensor.segment(1),
+                None => self.tensor(l, "a", samples, &[features], level, operand)?,
+            };
+            let geometry = same_padding(kernel, [1; 3]);
+            let second = self.block(l, parameters, &name, geometry, first.a, a, level)?;
+            x = second.a;
+            encoder.push([first, second]);
+        }
+        let mut decoder = Vec::new();
+        let mut logits = vec![None; steps];
+        for u in 0..steps {
+            let level = steps - 1 - u;
+            let features = plan.features(level);
+            let w = self.parameter(parameters, &format!("tu.{u}.weight"))?;
+            let y = joined[level].tensor.segment(0);
+            Conv3dForward { x, w, bias: None, y, geometry: self.up_geometry(level) }.lower(l)?;
+            let geometry = same_padding(plan.kernels[level + 1], [1; 3]);
+            let a = self.tensor(l, "a", samples, &[features], level, operand)?;
+            let name = decoder_block(u, 0);
+            let first = self.block(l, parameters, &name, geometry, joined[level], a, level)?;
+            let a = self.tensor(l, "a", samples, &[features], level, operand)?;
+            let name = decoder_block(u, 1);
+            let second = self.block(l, parameters, &name, geometry, first.a, a, level)?;
+            x = second.a;
+            decoder.push([first, second]);
+            if heads.get(level).copied().unwrap_or(false) {
+                let classes = [plan.classes];
+                let y = self.tensor(l, "logits", samples, &classes, level, Storage::Buffer)?;
+                let w = self.parameter(parameters, &format!("seg_outputs.{u}.weight"))?;
+                Conv3dForward { x, w, bias: None, y, geometry: POINTWISE }.lower(l)?;
+                logits[level] = Some(y);
+            }
+        }
+        let logits = logits.into_iter().flatten().collect();
+        Ok(Activations { samples, encoder, decoder, logits })
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "a block is wired from all of these")]
+    fn block(
+        &self,
+        l: &mut Lowering,
+        parameters: SlotId,
+        name: &str,
+        geometry: Geometry,
+        x: View,
+        a: View,
+        level: usize,
+    ) -> Result<Block> {
+        let samples = l.tensors.of(x).samples;
+        let features = self.plan.features(level);
+        let z =
+            self.tensor(l, &format!("{name} z"), samples, &[features], level, Storage::Buffer)?;
+        let w = self.parameter(parameters, &format!("{name}.conv.weight"))?;
+        let bias = Some(self.parameter(parameters, &format!("{name}.conv.bias"))?);
+        let gamma = self.parameter(parameters, &format!("{name}.instnorm.weight"))?;
+        let beta = self.parameter(parameters, &format!("{name}.instnorm.bias"))?;
+        Conv3dForward { x, w, bias, y: z, geometry }.lower(l)?;
+        let stats = statistics_slot(l, z, Lifetime::Transient);
+        NormStatistics { z, stats }.lower(l);
+        NormActivation { z, stats, gamma, beta, slope: SLOPE, a }.lower(l);
+        Ok(Block { name: name.to_owned(), geometry, x, z, stats, a })
+    }
+
+    /// Appends the backward pass: fills `gradient` (flat, as the parameters) from the gradients on
+    /// the logits (operand storage), head 0 = full resolution; `None` for a head without weight.
+    /// The bias in front of an instance norm has gradient 0 and is left at 0, so `gradient` must
+    /// be zero where nothing writes: a cleared buffer.
+    ///
+    /// # Errors
+    /// [`Error::Device`] when a tensor exceeds the device's limits.
+    pub fn backward(
+        &self,
+        l: &mut Lowering,
+        parameters: SlotId,
+        gradient: SlotId,
+        activations: &Activations,
+        dlogits: &[Option<View>],
+    ) -> Result<()> {
+        let plan = &self.plan;
+        let steps = plan.pools.len();
+        let samples = activations.samples;
+        let operand = l.variant.operand();
+        let buffer = Storage::Buffer;
+        // Gradients on each level's encoder output through the skip.
+        let mut skips: Vec<Option<View>> = vec![None; plan.levels()];
+        let mut from_above: Option<View> = None;
+        for (level, skip_gradient) in skips.iter_mut().take(steps).enumerate() {
+            let u = steps - 1 - level;
+            let features = plan.features(level);
+            let [first, second] = &activations.decoder[u];
+            let mut gradients: Vec<View> = from_above.into_iter().collect();
+            if let Some(dy) = dlogits.get(level).copied().flatten() {
+                let name = format!("seg_outputs.{u}.weight");
+                let w = self.parameter(parameters, &name)?;
+                let dw = self.parameter(gradient, &name)?;
+                let x = second.a;
+                Conv3dBackwardWeight { x, dy, dw, db: None, geometry: POINTWISE }.lower(l);
+                let dx = self.tensor(l, "da head", samples, &[features], level, buffer)?;
+                let (dx, segments) = (vec![Some(dx)], vec![features]);
+                Conv3dBackwardInput { dy, w, dx: dx.clone(), segments, geometry: POINTWISE }
+                    .lower(l)?;
+                gradients.extend(dx.into_iter().flatten());
+            }
+            let da = self.tensor(l, "da", samples, &[features], level, buffer)?;
+            self.block_backward(l, parameters, gradient, second, &gradients, &[Some(da)], level)?;
+            let up = self.tensor(l, "d upsampled", samples, &[features], level, operand)?;
+            let skip = self.tensor(l, "d skip", samples, &[features], level, buffer)?;
+            let dx = [Some(up), Some(skip)];
+            self.block_backward(l, parameters, gradient, first, &[da], &dx, level)?;
+            *skip_gradient = Some(skip);
+            let name = format!("tu.{u}.weight");
+            let (w, dw) = (self.parameter(parameters, &name)?, self.parameter(gradient, &name)?);
+            let geometry = self.up_geometry(level);
+            let below = if level + 1 == steps {
+                &activations.encoder[steps][1]
+            } else {
+                &activations.decoder[u - 1][1]
+            };
+            Conv3dBackwardWeight { x: below.a, dy: up, dw, db: None, geometry }.lower(l);
+            let deep = plan.features(level + 1);
+            let dx = self.tensor(l, "da", samples, &[deep], level + 1, buffer)?;
+            Conv3dBackwardInput { dy: up, w, dx: vec![Some(dx)], segments: vec![deep], geometry }
+                .lower(l)?;
+            from_above = Some(dx);
+        }
+        for level in (0..plan.levels()).rev() {
+            let features = plan.features(level);
+            let [first, second] = &activations.encoder[level];
+            let gradients: Vec<View> = from_above.into_iter().chain(skips[level]).collect();
+            let da = self.tensor(l, "da", samples, &[features], level, buffer)?;
+            self.block_backward(l, parameters, gradient, second, &gradients, &[Some(da)], level)?;
+            let dx = if level == 0 {
+                None
+            } else {
+                let input = [plan.features(level - 1)];
+                Some(self.tensor(l, "da", samples, &input, level - 1, buffer)?)
+            };
+            self.block_backward(l, parameters, gradient, first, &[da], &[dx], level)?;
+            from_above = dx;
+        }
+        Ok(())
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "a block is wired from all of these")]
+    fn block_backward(
+        &self,
+        l: &mut Lowering,
+        parameters: SlotId,
+        gradient: SlotId,
+        block: &Block,
+        gradients: &[View],
+        dx: &[Option<View>],
+        level: usize,
+    ) -> Result<()> {
+        let Some((&da, rest)) = gradients.split_first() else {
+            return Err(Error::Input("a network without any weighted head cannot train".into()));
+        };
+        let features = self.plan.features(level);
+        let samples = l.tensors.of(block.z).samples;
+        let operand = l.variant.operand();
+        let dz = self.tensor(l, "dz", samples, &[features], level, operand)?;
+        let name = |part: &str| format!("{}.{part}", block.name);
+        NormActivationBackward {
+            z: block.z,
+            stats: block.stats,
+            gamma: self.parameter(parameters, &name("instnorm.weight"))?,
+            beta: self.parameter(parameters, &name("instnorm.bias"))?,
+            slope: SLOPE,
+            frozen: false,
+            da,
+            da2: rest.first().copied(),
+            dz,
+            dgamma: self.parameter(gradient, &name("instnorm.weight"))?,
+            dbeta: self.parameter(gradient, &name("instnorm.bias"))?,
+        }
+        .lower(l);
+        let w = self.parameter(parameters, &name("conv.weight"))?;
+        let dw = self.parameter(gradient, &name("conv.weight"))?;
+        let (x, geometry) = (block.x, block.geometry);
+        Conv3dBackwardWeight { x, dy: dz, dw, db: None, geometry }.lower(l);
+        if dx.iter().any(Option::is_some) {
+            let segments = l.tensors.segments(x);
+            Conv3dBackwardInput { dy: dz, w, dx: dx.to_vec(), segments, geometry }.lower(l)?;
+        }
+        Ok(())
+    }
+}
