@@ -1,1 +1,8 @@
-sources![];
+sources![
+    "gamma/apply",
+    "gamma/finish",
+    "gamma/reduce",
+    "noise/uniform",
+    "smooth/gaussian",
+    "warp/linear",
+];
