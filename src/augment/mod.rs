@@ -1,1 +1,4 @@
 //! Policies as transforms: draws, warps, intensity.
+
+pub mod batch;
+pub mod sheet;
