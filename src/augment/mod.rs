@@ -1,3 +1,5 @@
 //! Policies as transforms: draws, warps, intensity.
 
+pub mod batch;
 pub mod draw;
+pub mod sheet;

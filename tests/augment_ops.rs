@@ -1,0 +1,316 @@
+//! The augmentation kernels against golden files and their CPU twins.
+
+mod common_aug;
+
+use asng_wgpu::augment::batch::{AugmenterSpec, reach};
+use asng_wgpu::gpu::{AdapterChoice, Gpu, Kernel, shader};
+use asng_wgpu::ops::tensor::host;
+use asng_wgpu::ops::warp::{Placement, WarpRecord, flags};
+use asng_wgpu::reference;
+use common_aug::*;
+
+fn gpu() -> Gpu {
+    Gpu::open(&AdapterChoice::default(), true).unwrap()
+}
+
+/// Numbers of a small generator, in \[0, 1).
+fn values(n: usize, seed: u32) -> Vec<f32> {
+    (0..n as u32).map(|i| reference::noise::uniform(u64::from(seed), 0, i) * 0.5 + 0.5).collect()
+}
+
+fn source(case: [u32; 3], channels: usize, classes: u32) -> (Vec<f32>, Vec<u32>) {
+    let n = case.iter().product::<u32>() as usize;
+    let coarse = |v: usize| {
+        let [_, h, w] = case.map(|e| e as usize);
+        (v / (h * w) / 3 + v / w % h / 2 * 7 + v % w / 3 * 5) as u32 % classes
+    };
+    let image = values(n * channels, 7).iter().map(|v| v * 4.0 - 1.5).collect();
+    (image, (0..n).map(coarse).collect())
+}
+
+fn record_struct_size(text: &str, name: &str) -> u32 {
+    let module = naga::front::wgsl::parse_str(text).unwrap();
+    let (_, ty) =
+        module.types.iter().find(|(_, t)| t.name.as_deref() == Some("Record")).expect(name);
+    let naga::TypeInner::Struct { span, .. } = ty.inner else { unreachable!() };
+    span
+}
+
+#[test]
+fn shaders_and_host_agree_on_the_record() {
+    let both = [("BLOCKS", 2), ("CHANNELS", 5), ("RUN", 8)];
+    let kernels = [
+        Kernel::plain("noise/uniform"),
+        Kernel::with("smooth/gaussian", &[("TAPS", 256)]),
+        Kernel::with("warp/linear", &both),
+        Kernel::with("gamma/apply", &both),
+        Kernel::with("gamma/reduce", &[("PARTS", 1024), ("STAGE", 1)]),
+    ];
+    for kernel in kernels {
+        let text = shader::expand(&kernel).unwrap();
+        assert_eq!(record_struct_size(&text, kernel.shader) as usize, size_of::<WarpRecord>());
+    }
+}
+
+#[test]
+fn golden_files() {
+    let gpu = gpu();
+    let spatial = ["all", "elastic_only", "elastic_small_sigma", "affine_only_2ch", "sigma_zero"];
+    let mut failures = Vec::new();
+    for name in spatial {
+        let g = Golden::load(&format!("spatial_{name}")).unwrap();
+        failures.extend(run_spatial(&g, &gpu).err().map(|e| format!("{name}: {e}")));
+    }
+    failures.extend(run_gaussian(&Golden::load("gaussian_blur").unwrap(), &gpu).err());
+    failures.extend(run_gamma(&Golden::load("gamma").unwrap(), &gpu).err());
+    assert!(failures.is_empty(), "{failures:#?}");
+}
+
+#[test]
+fn noise_is_its_twin_bit_for_bit() {
+    let gpu = gpu();
+    let shape = [5, 7, 9];
+    for (key, planar) in [(0u64, false), (0x0123_4567_89AB_CDEF, false), (u64::MAX, true)] {
+        let record = WarpRecord::copy(&Placement::whole(shape, [0; 3], shape))
+            .elastic(1.0, 2.0, key, planar)
+            .unwrap();
+        let twin = reference::noise::field(key, shape.map(|e| e as usize), planar);
+        assert_eq!(noise(&gpu, record, shape).unwrap(), twin);
+    }
+    let x = reference::noise::field(3, [40, 40, 40], false);
+    let mean = x.iter().map(|&v| f64::from(v)).sum::<f64>() / x.len() as f64;
+    let square = x.iter().map(|&v| f64::from(v).powi(2)).sum::<f64>() / x.len() as f64;
+    assert!(mean.abs() < 0.005 && (square - 1.0 / 3.0).abs() < 0.005, "{mean} {square}");
+}
+
+#[test]
+fn displacement_has_the_standard_deviation_of_theory() {
+    let gpu = gpu();
+    let shape = [40, 48, 40];
+    let sigma = 3.0;
+    let field = reference::noise::field(11, shape.map(|e| e as usize), false);
+    let out = smooth(&gpu, &field, shape, [sigma; 3]).unwrap();
+    let inner: Vec<f64> = (0..out.len())
+        .filter(|i| {
+            let v = i % (40 * 48 * 40);
+            let at = [v / (48 * 40), v / 40 % 48, v % 40];
+            at.iter().zip(shape).all(|(&c, n)| c >= 12 && c + 12 < n as usize)
+        })
+        .map(|i| f64::from(out[i]))
+        .collect();
+    let std = (inner.iter().map(|v| v * v).sum::<f64>() / inner.len() as f64).sqrt();
+    let theory =
+        (1.0 / 3f64).sqrt() * (1.0 / (2.0 * std::f64::consts::PI.sqrt() * sigma)).powf(1.5);
+    assert!((std / theory - 1.0).abs() < 0.12, "{std} {theory}");
+}
+
+fn against_twin(gpu: &Gpu, record: WarpRecord, box_: (&[f32], &[u32]), patch: [u32; 3]) {
+    let voxels = patch.iter().product::<u32>() as usize;
+    let field: Vec<f32> = values(3 * voxels, 5).iter().map(|v| 2.0 * v - 1.0).collect();
+    let (image, labels) = warp(gpu, record, box_.0, box_.1, Some(&field), patch).unwrap();
+    let wide: Vec<f64> = field.iter().map(|&v| f64::from(v)).collect();
+    let twin = reference::warp::warp(&record, box_.0, box_.1, &wide, patch.map(|e| e as usize));
+    let mut wrong = 0;
+    for v in 0..voxels {
+        if twin.ambiguous[v] {
+            continue;
+        }
+        assert_eq!(labels[v], twin.labels[v], "voxel {v}");
+        for c in 0..image.len() / voxels {
+            let (a, b) = (f64::from(image[c * voxels + v]), twin.image[c * voxels + v]);
+            wrong += usize::from((a - b).abs() > 2e-4);
+        }
+    }
+    assert_eq!(wrong, 0);
+    let sure = twin.ambiguous.iter().filter(|a| !**a).count();
+    assert!(sure * 10 > voxels * 9, "{sure} of {voxels}");
+}
+
+#[test]
+fn warp_matches_its_twin() {
+    let gpu = gpu();
+    let (case, patch) = ([20, 17, 23], [9, 12, 10]);
+    let whole = Placement::whole(case, [4, 2, 6], patch);
+    let turned = matrix([0.3, -0.2, 0.4], 1.1);
+    for channels in [1, 2, 5] {
+        let (image, labels) = source(case, channels, 3);
+        let record = WarpRecord::copy(&whole)
+            .affine(turned)
+            .elastic(1.5, 0.0, 1, false)
+            .unwrap()
+            .mirror([true, false, true]);
+        against_twin(&gpu, record, (&image, &labels), patch);
+    }
+    // A box smaller than the case, and a draw that reaches beyond both.
+    let (image, labels) = source([9, 10, 12], 2, 3);
+    let inner = Placement { box_start: [3, 2, 5], box_shape: [9, 10, 12], ..whole };
+    against_twin(&gpu, WarpRecord::copy(&inner).affine(turned), (&image, &labels), patch);
+    let far = Placement { patch_start: [400, -900, 0], ..inner };
+    let record = WarpRecord::copy(&far).affine(turned);
+    let (out, seg) = warp(&gpu, record, &image, &labels, None, patch).unwrap();
+    assert!(out.iter().all(|&v| v == 0.0) && seg.iter().all(|&l| l == 0));
+}
+
+#[test]
+fn without_a_spatial_part_voxels_are_copied_bit_for_bit() {
+    let gpu = gpu();
+    let (case, patch) = ([8, 9, 11], [6, 5, 13]);
+    let (mut image, labels) = source(case, 2, 3);
+    image[0] = -0.0;
+    for mirror in [[false; 3], [true, false, false], [false, true, true]] {
+        let start = [1, 2, -1];
+        let record = WarpRecord::copy(&Placement::whole(case, start, patch)).mirror(mirror);
+        let (out, seg) = warp(&gpu, record, &image, &labels, None, patch).unwrap();
+        let voxels = patch.iter().product::<u32>() as usize;
+        for v in 0..voxels as i32 {
+            let p = patch.map(|e| e as i32);
+            let o = [v / (p[1] * p[2]), v / p[2] % p[1], v % p[2]];
+            let at = [0, 1, 2].map(|i| if mirror[i] { p[i] - 1 - o[i] } else { o[i] } + start[i]);
+            let inside = at.iter().zip(case).all(|(&c, n)| c >= 0 && c < n as i32);
+            let index = ((at[0] * case[1] as i32 + at[1]) * case[2] as i32 + at[2]) as usize;
+            for c in 0..2 {
+                let expected = if inside { image[c * labels.len() + index] } else { 0.0 };
+                assert_eq!(out[c * voxels + v as usize].to_bits(), expected.to_bits());
+            }
+            assert_eq!(seg[v as usize], if inside { labels[index] } else { 0 });
+        }
+    }
+}
+
+#[test]
+fn gamma_keeps_the_mask_and_works_over_two_blocks() {
+    let gpu = gpu();
+    let shape = [6, 40, 50];
+    let n = shape.iter().product::<u32>() as usize;
+    let mut image: Vec<f32> = values(5 * n, 3).iter().map(|v| v * 3.0 - 1.0).collect();
+    for v in (0..n).step_by(3) {
+        (0..5).for_each(|c| image[c * n + v] = 0.0);
+    }
+    let exponents = [0.7, 1.0, 1.5, 2.0, 0.9];
+    let record = WarpRecord::copy(&Placement::whole(shape, [0; 3], shape));
+    assert_eq!(gamma(&gpu, record, &image, 5, shape).unwrap(), image);
+    let out = gamma(&gpu, record.gamma(&exponents, true).unwrap(), &image, 5, shape).unwrap();
+    for c in 0..5 {
+        let x: Vec<f64> = image[c * n..][..n].iter().map(|&v| f64::from(v)).collect();
+        for (v, y) in reference::gamma::gamma(&x, exponents[c]).into_iter().enumerate() {
+            let expected = if v % 3 == 0 { 0.0 } else { y };
+            assert!((f64::from(out[c * n + v]) - expected).abs() < 1e-4, "{c} {v}");
+        }
+    }
+}
+
+fn all_on(at: &Placement, key: u64) -> WarpRecord {
+    WarpRecord::copy(at)
+        .affine(matrix([0.2, -0.15, 0.1], 0.9))
+        .elastic(600.0, 9.0, key, false)
+        .unwrap()
+        .mirror([true, false, false])
+        .gamma(&[0.8, 1.2], false)
+        .unwrap()
+}
+
+#[test]
+fn a_batch_is_its_twins_and_the_same_every_time() {
+    let gpu = gpu();
+    let (case, patch) = ([40, 36, 44], [16, 20, 18]);
+    let n = patch.iter().product::<u32>() as usize;
+    let (image, labels) = source(case, 2, 3);
+    let capacity = labels.len() as u64;
+    let spec = AugmenterSpec { batch: 2, channels: 2, patch, capacity, candidates: 2 };
+    let b = batch(&gpu, spec, false).unwrap();
+    let at = Placement::whole(case, [12, 8, 13], patch);
+    let records = [all_on(&at, 99), WarpRecord::copy(&at)];
+    for sample in 0..2 {
+        b.augmenter.upload_source(&gpu, &b.memory, sample, &image, &labels).unwrap();
+    }
+    b.augmenter.upload_draws(&gpu, &b.memory, 0, &records).unwrap();
+    let run = || {
+        b.program.submit(&gpu).unwrap();
+        let out = host::download(&gpu, &b.memory, &b.bench.tensors, b.image).unwrap();
+        (out, gpu.read::<u32>(&b.memory, b.labels, 0, 2 * n).unwrap())
+    };
+    let (out, seg) = run();
+    assert_eq!((out.clone(), seg.clone()), run());
+    let p = patch.map(|e| e as usize);
+    let wide: Vec<f64> = reference::noise::field(99, p, false).into_iter().map(f64::from).collect();
+    let field: Vec<f64> =
+        wide.chunks(n).flat_map(|x| reference::smooth::gaussian(x, p, [9.0; 3])).collect();
+    let twin = reference::warp::warp(&records[0], &image, &labels, &field, p);
+    let mut off = 0;
+    for c in 0..2 {
+        let g = reference::gamma::gamma(&twin.image[c * n..][..n], f64::from(records[0].gamma[c]));
+        off += (0..n)
+            .filter(|&v| !twin.ambiguous[v] && (f64::from(out[c * n + v]) - g[v]).abs() > 1e-3)
+            .count();
+    }
+    let unlike = (0..n).filter(|&v| !twin.ambiguous[v] && seg[v] != twin.labels[v]).count();
+    assert_eq!((off, unlike), (0, 0));
+    let copy = reference::warp::warp(&records[1], &image, &labels, &field, p);
+    let same = copy.image.iter().zip(&out[2 * n..]).all(|(a, b)| *a as f32 == *b);
+    assert!(same && seg[n..] == copy.labels[..]);
+    assert!(b.augmenter.upload_draws(&gpu, &b.memory, 0, &records[..1]).is_err());
+    assert!(b.augmenter.upload_draws(&gpu, &b.memory, 2, &records).is_err());
+    assert!(b.augmenter.upload_source(&gpu, &b.memory, 0, &image[1..], &labels).is_err());
+}
+
+#[test]
+fn the_reached_box_gives_what_the_whole_case_gives() {
+    let gpu = gpu();
+    let (case, patch) = ([60, 56, 64], [12, 14, 10]);
+    let (image, labels) = source(case, 1, 3);
+    let at = Placement::whole(case, [25, 20, 28], patch);
+    let field = reference::noise::field(4, patch.map(|e| e as usize), false);
+    let smoothed = smooth(&gpu, &field, patch, [4.0; 3]).unwrap();
+    let whole = WarpRecord::copy(&at)
+        .affine(matrix([0.2, 0.3, -0.2], 1.2))
+        .elastic(150.0, 4.0, 4, false)
+        .unwrap();
+    let (start, shape) = reach(&[whole], patch).unwrap();
+    assert!(shape.iter().zip(case).all(|(&b, c)| b < c), "{shape:?}");
+    let mut part = whole;
+    (part.box_start, part.box_shape) = (start, shape);
+    let (mut cut, mut cut_labels) = (Vec::new(), Vec::new());
+    for d in 0..shape[0] {
+        for h in 0..shape[1] {
+            let row = ((d + start[0] as u32) * case[1] + h + start[1] as u32) * case[2];
+            let from = (row + start[2] as u32) as usize;
+            cut.extend(&image[from..from + shape[2] as usize]);
+            cut_labels.extend(&labels[from..from + shape[2] as usize]);
+        }
+    }
+    let a = warp(&gpu, whole, &image, &labels, Some(&smoothed), patch).unwrap();
+    let b = warp(&gpu, part, &cut, &cut_labels, Some(&smoothed), patch).unwrap();
+    assert!(a == b && whole.has(flags::ELASTIC));
+}
+
+#[test]
+#[ignore = "timing; run in release mode"]
+fn time_of_a_batch() {
+    let gpu = Gpu::open(&AdapterChoice::default(), false).unwrap();
+    for patch in [[40, 56, 40], [64, 64, 64]] {
+        let case = patch.map(|e| e + 24);
+        let (image, labels) = source(case, 1, 3);
+        let capacity = labels.len() as u64;
+        let spec = AugmenterSpec { batch: 1, channels: 1, patch, capacity, candidates: 1 };
+        let at = Placement::whole(case, [12; 3], patch);
+        for (name, record) in [("all on", all_on(&at, 1)), ("copy", WarpRecord::copy(&at))] {
+            let b = batch(&gpu, spec, false).unwrap();
+            b.augmenter.upload_source(&gpu, &b.memory, 0, &image, &labels).unwrap();
+            b.augmenter.upload_draws(&gpu, &b.memory, 0, &[record]).unwrap();
+            let mut times = Vec::new();
+            for _ in 0..12 {
+                let start = std::time::Instant::now();
+                b.program.submit(&gpu).unwrap();
+                gpu.wait().unwrap();
+                times.push(start.elapsed().as_secs_f64() * 1e3);
+            }
+            times.sort_by(f64::total_cmp);
+            println!("{} {patch:?} {name}: {:.2} ms", gpu.name(), times[times.len() / 2]);
+            if gpu.caps().timestamps {
+                for t in b.program.profile(&gpu).unwrap() {
+                    println!("  {:40} {:.2} ms", t.kernel, t.ms);
+                }
+            }
+        }
+    }
+}
