@@ -72,3 +72,24 @@ fn wrong_input_is_one_sentence_and_an_exit_code() {
         assert!(!stderr.contains("panicked"), "{arguments:?}: {stderr}");
     }
 }
+
+#[test]
+fn references_evaluated_against_themselves_are_perfect() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("demo");
+    binary().args(["demo", "--kind", "brain", "--cases", "5"]).arg(&data).assert().success();
+    let labels = data.join("labelsTr");
+    let summary = folder.path().join("summary.json");
+    let out =
+        binary().arg("evaluate").args([&labels, &labels]).arg("-o").arg(&summary).output().unwrap();
+    assert!(out.status.success(), "{}", text(&out.stderr));
+    assert!(text(&out.stdout).contains("mean    1.0000  1.0000"), "{}", text(&out.stdout));
+    let written = std::fs::read_to_string(summary).unwrap();
+    assert_eq!(written.matches("\"prediction_file\"").count(), 5);
+    let images = data.join("imagesTr");
+    let out = binary().arg("evaluate").args([&labels, &images]).output().unwrap();
+    assert_eq!(out.status.code(), Some(1), "{}", text(&out.stdout));
+    let out = binary().args(["evaluate", "nowhere", "nowhere"]).output().unwrap();
+    assert_eq!(out.status.code(), Some(1));
+    assert!(text(&out.stderr).contains("nowhere"));
+}

@@ -2,6 +2,7 @@
 
 mod demo;
 mod devices;
+mod evaluate;
 mod train;
 
 use crate::error::Error;
@@ -23,6 +24,8 @@ enum Command {
     Devices(devices::Devices),
     /// Writes a synthetic data set in the layout of the Medical Segmentation Decathlon.
     Demo(demo::Demo),
+    /// Dice, IoU and counts of predictions against references.
+    Evaluate(evaluate::Evaluate),
     /// Trains a U-Net on one fold of a data set.
     Train(train::Train),
 }
@@ -50,6 +53,7 @@ pub fn run() -> ExitCode {
     let outcome = match cli.command {
         Command::Devices(command) => command.run(),
         Command::Demo(command) => command.run(),
+        Command::Evaluate(command) => command.run(),
         Command::Train(command) => command.run(),
     };
     match outcome {

@@ -1,1 +1,3 @@
-//! Prediction by sliding window.
+//! Evaluation of predictions against references; prediction will stand beside it.
+
+pub mod evaluate;
