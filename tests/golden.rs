@@ -51,6 +51,11 @@ fn golden() {
                 .into_iter()
                 .map(|v| (format!("{v:?}"), common::unet::run(&golden, gpu(), v)))
                 .collect(),
+            "sliding window gaussian and tile starts" => one(common::window::run_weights(&golden)),
+            "sliding window prediction (predict_3D)" => ConvVariant::available(gpu().caps())
+                .into_iter()
+                .map(|v| (format!("{v:?}"), common::window::run_prediction(&golden, gpu(), v)))
+                .collect(),
             "adam" | "sgd" => one(common::dense::run_optimizer(&golden, gpu())),
             other => {
                 println!("skipped {}: op '{other}' is out of scope", golden.name);

@@ -1,3 +1,5 @@
-//! Evaluation of predictions against references; prediction will stand beside it.
+//! Prediction by sliding window, and evaluation of predictions against references.
 
 pub mod evaluate;
+pub mod predictor;
+pub mod window;

@@ -3,6 +3,7 @@
 pub mod conv;
 pub mod dense;
 pub mod unet;
+pub mod window;
 
 use asng_wgpu::gpu::{AdapterChoice, Gpu};
 use std::collections::HashMap;
