@@ -393,7 +393,7 @@ mod tests {
             let life = Lifetime::Transient;
             let id = tensors.add("x", 3, &[25], [2, 3, 4], Storage::Buffer, life).unwrap();
             let other = tensors.add("y", 3, &[25], [4, 6, 8], Storage::Texture, life).unwrap();
-            let mut seen = vec![0; 3 * 7];
+            let mut seen = [0; 3 * 7];
             for region in tensors.regions(&[id.view(), other.view()]) {
                 assert_eq!(region.places.len(), 2);
                 for n in region.samples.clone() {
