@@ -1,7 +1,7 @@
 //! Contact sheets: what draws do to a patch, at a glance, as a PNG.
 
 use crate::error::{Error, Result};
-use std::io::Write;
+use crate::files;
 use std::path::Path;
 
 /// One row of a sheet: a title and a volume.
@@ -137,7 +137,6 @@ fn window(image: &[f32]) -> (f32, f32) {
 pub fn contact_sheet(path: &Path, rows: &[SheetRow], spacing_mm: [f64; 3]) -> Result<()> {
     let picture = draw(rows, spacing_mm)?;
     let wrong = |e: png::EncodingError| Error::io("encode", path, std::io::Error::other(e));
-    let io = |e: std::io::Error| Error::io("write", path, e);
     let mut bytes = Vec::new();
     let mut encoder = png::Encoder::new(&mut bytes, picture.width as u32, picture.height as u32);
     encoder.set_color(png::ColorType::Rgb);
@@ -145,14 +144,7 @@ pub fn contact_sheet(path: &Path, rows: &[SheetRow], spacing_mm: [f64; 3]) -> Re
     let mut writer = encoder.write_header().map_err(wrong)?;
     writer.write_image_data(&picture.pixels).map_err(wrong)?;
     writer.finish().map_err(wrong)?;
-    let folder = match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
-    let mut file = tempfile::NamedTempFile::new_in(folder).map_err(io)?;
-    file.write_all(&bytes).map_err(io)?;
-    file.persist(path).map_err(|e| io(e.error))?;
-    Ok(())
+    files::replace(path, &bytes)
 }
 
 fn draw(rows: &[SheetRow], spacing: [f64; 3]) -> Result<Canvas> {

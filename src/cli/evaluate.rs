@@ -1,9 +1,9 @@
 //! `asng-wgpu evaluate PRED REF`.
 
-use crate::error::{Error, Result};
+use crate::error::Result;
+use crate::files;
 use crate::infer::evaluate::{evaluate, pairs};
 use crate::metrics::summary::Number;
-use std::io::Write;
 use std::path::PathBuf;
 
 #[derive(clap::Args, Debug)]
@@ -29,13 +29,7 @@ impl Evaluate {
         let json = summary.to_json();
         let folder_default = self.prediction.is_dir().then(|| self.prediction.join("summary.json"));
         if let Some(path) = self.output.clone().or(folder_default) {
-            let failed = |e| Error::io("write", &path, e);
-            let folder = path.parent().filter(|p| !p.as_os_str().is_empty());
-            let mut file =
-                tempfile::NamedTempFile::new_in(folder.unwrap_or(std::path::Path::new(".")))
-                    .map_err(failed)?;
-            file.write_all(json.as_bytes()).map_err(failed)?;
-            file.persist(&path).map_err(|e| failed(e.error))?;
+            files::replace(&path, json.as_bytes())?;
         }
         if self.json {
             println!("{json}");

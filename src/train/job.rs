@@ -1,6 +1,5 @@
 //! Trains one fold.
 
-use super::checkpoint::write_checkpoint;
 use super::patch;
 use crate::data::dataset::Dataset;
 use crate::data::prefetch::{Batch as HostBatch, PrefetchPlan, Prefetcher};
@@ -18,6 +17,7 @@ use crate::nn::unet::UNet;
 use crate::ops::optimizer::adam_hyper;
 use crate::ops::tensor::{Storage, Tensors, host};
 use crate::ops::{ConvVariant, Lowering};
+use crate::run::write_checkpoint;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
