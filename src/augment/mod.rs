@@ -2,4 +2,5 @@
 
 pub mod batch;
 pub mod draw;
+pub mod record;
 pub mod sheet;
