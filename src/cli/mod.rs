@@ -3,6 +3,7 @@
 mod demo;
 mod devices;
 mod evaluate;
+mod progress;
 mod train;
 
 use crate::error::Error;
@@ -27,7 +28,7 @@ enum Command {
     /// Dice, IoU and counts of predictions against references.
     Evaluate(evaluate::Evaluate),
     /// Trains a U-Net on one fold of a data set.
-    Train(train::Train),
+    Train(Box<train::Train>),
 }
 
 /// Flags of every command that uses a device.
@@ -45,6 +46,13 @@ impl DeviceFlags {
     fn choice(&self) -> AdapterChoice {
         AdapterChoice { device: self.device.clone(), backend: self.backend.clone() }
     }
+}
+
+/// Whether shaders keep their bounds checks: always in debug builds, else where the environment
+/// variable `ASNG_WGPU_CHECKED_SHADERS` is 1.
+fn checked_shaders() -> bool {
+    cfg!(debug_assertions)
+        || std::env::var_os("ASNG_WGPU_CHECKED_SHADERS").is_some_and(|v| v == "1")
 }
 
 /// Parses the command line, runs it, prints errors and gives the exit code.
