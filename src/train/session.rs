@@ -418,3 +418,122 @@ fn keep_recordings(
     let mean = if weights > 1 { sums[(weights - 1) % 2] } else { state.gradient };
     Ok((recordings, mean))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::options::{
+        Schedule, SearchMode, SearchOptions, SearchValidation, SearcherKind,
+    };
+    use super::*;
+    use crate::gpu::AdapterChoice;
+    use crate::ops::warp::Placement;
+
+    const EDGE: u32 = 16;
+
+    fn options() -> TrainOptions {
+        TrainOptions {
+            dataset: "data".into(),
+            out: "run".into(),
+            fold: 0,
+            epochs: 1,
+            iterations: 1,
+            validate_every: 1,
+            batch: 1,
+            patch: [EDGE; 3],
+            features: 4,
+            levels: 2,
+            optimizer: Optimizer::Adam,
+            learning_rate: 1e-3,
+            schedule: Schedule::Poly,
+            clip: 12.0,
+            batch_dice: false,
+            mirror: true,
+            search: SearchOptions {
+                searcher: SearcherKind::Asng,
+                policy: None,
+                lambda: 2,
+                mode: SearchMode::Shared,
+                validation: SearchValidation::Inner,
+                every: 1,
+                until: 0.8,
+                init: "uniform".into(),
+                space: None,
+            },
+            validate: false,
+            seed: 3,
+            threads: 1,
+            adapter: AdapterChoice::default(),
+            checked_shaders: true,
+        }
+    }
+
+    /// A session with a smooth image whose bright half is labelled, as source and as validation.
+    fn session(candidates: Candidates) -> Session {
+        let gpu = Gpu::open(&AdapterChoice::default(), true).unwrap();
+        let plan = NetworkPlan::from_spacing(1, 2, 4, [EDGE; 3], 1, [1.0; 3], 2);
+        let voxels = EDGE.pow(3);
+        let spec = SessionSpec { candidates, search: true, source_voxels: u64::from(voxels) };
+        let session = Session::open(gpu, &options(), plan, spec).unwrap();
+        let image: Vec<f32> = (0..voxels).map(|v| ((v % 97) as f32 * 0.1).sin()).collect();
+        let labels: Vec<u32> = image.iter().map(|&v| u32::from(v > 0.3)).collect();
+        session.upload_source(0, &image, &labels).unwrap();
+        session.upload_validation(&image, &labels).unwrap();
+        session
+    }
+
+    fn draws(mirror: [bool; 3]) -> [WarpRecord; 1] {
+        let at = Placement::whole([EDGE; 3], [0; 3], [EDGE; 3]);
+        [WarpRecord::copy(&at).mirror(mirror)]
+    }
+
+    #[test]
+    fn a_trial_step_is_the_step_that_would_be_made_and_changes_nothing() {
+        let mut session = session(Candidates { weights: 1, judged: 0 });
+        for _ in 0..2 {
+            let before = session.weights().unwrap();
+            session.augment(&draws([false; 3])).unwrap();
+            session.learn().unwrap();
+            session.trial(1e-3, 0).unwrap();
+            session.keep(0).unwrap();
+            assert!(session.weights().unwrap() == before, "a trial step moved the weights");
+            session.step(1e-3).unwrap();
+            let (outcomes, skipped) = session.finish().unwrap();
+            assert!(!skipped && session.weights().unwrap() != before);
+            let (after, _) = session.validate().unwrap();
+            assert_eq!(outcomes[0].validation_loss, after);
+        }
+    }
+
+    #[test]
+    fn the_weight_step_takes_the_mean_of_its_candidates_and_of_nothing_else() {
+        // Equal candidates: their mean is each of them. A judged one leaves no trace.
+        let mut finals = Vec::new();
+        for (weights, judged) in [(1, 0), (2, 0), (3, 1)] {
+            let mut session = session(Candidates { weights, judged });
+            for row in 0..weights {
+                session.augment(&draws([true, false, false])).unwrap();
+                session.learn().unwrap();
+                session.keep(row).unwrap();
+            }
+            session.step(1e-3).unwrap();
+            for row in weights..weights + judged {
+                session.augment(&draws([false, true, true])).unwrap();
+                session.learn().unwrap();
+                session.trial(1e-3, 1).unwrap();
+                session.keep(row).unwrap();
+            }
+            let (outcomes, _) = session.finish().unwrap();
+            assert_eq!(outcomes.len(), weights + judged);
+            assert!(outcomes.iter().all(|o| o.train_loss.is_finite()));
+            finals.push(session.weights().unwrap());
+        }
+        let worst = |other: &[f32]| {
+            let differences = finals[0].iter().zip(other).map(|(a, b)| (a - b).abs());
+            differences.fold(0.0, f32::max)
+        };
+        // Adam's first step is the learning rate along the sign: rounding of the mean of three
+        // matters only where a gradient is all but zero.
+        assert_eq!(worst(&finals[1]), 0.0);
+        assert!(worst(&finals[2]) < 1e-4, "{}", worst(&finals[2]));
+    }
+}
