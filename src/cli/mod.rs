@@ -3,18 +3,25 @@
 mod demo;
 mod devices;
 mod evaluate;
+mod predict;
 mod progress;
+mod table;
 mod train;
 
-use crate::error::Error;
+use crate::error::{Error, Result};
 use crate::gpu::AdapterChoice;
 use clap::{Args, Parser, Subcommand};
+use std::io::Write;
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Trains 3D U-Nets for medical image segmentation on any vendor's GPU.
 #[derive(Parser, Debug)]
 #[command(name = "asng-wgpu", version)]
 struct Cli {
+    /// Print errors and results only.
+    #[arg(short, long, global = true)]
+    quiet: bool,
     #[command(subcommand)]
     command: Command,
 }
@@ -27,6 +34,8 @@ enum Command {
     Demo(demo::Demo),
     /// Dice, IoU and counts of predictions against references.
     Evaluate(evaluate::Evaluate),
+    /// Segments images with the networks of a run.
+    Predict(predict::Predict),
     /// Trains a U-Net on one fold of a data set.
     Train(Box<train::Train>),
 }
@@ -48,20 +57,15 @@ impl DeviceFlags {
     }
 }
 
-/// Whether shaders keep their bounds checks: always in debug builds, else where the environment
-/// variable `ASNG_WGPU_CHECKED_SHADERS` is 1.
-fn checked_shaders() -> bool {
-    cfg!(debug_assertions)
-        || std::env::var_os("ASNG_WGPU_CHECKED_SHADERS").is_some_and(|v| v == "1")
-}
-
 /// Parses the command line, runs it, prints errors and gives the exit code.
 pub fn run() -> ExitCode {
     let cli = Cli::parse();
+    QUIET.store(cli.quiet, Ordering::Relaxed);
     let outcome = match cli.command {
         Command::Devices(command) => command.run(),
         Command::Demo(command) => command.run(),
         Command::Evaluate(command) => command.run(),
+        Command::Predict(command) => command.run(),
         Command::Train(command) => command.run(),
     };
     match outcome {
@@ -71,6 +75,38 @@ pub fn run() -> ExitCode {
             ExitCode::from(error.exit_code())
         }
     }
+}
+
+/// Whether `--quiet` was given; set once, before any command runs.
+static QUIET: AtomicBool = AtomicBool::new(false);
+
+fn quiet() -> bool {
+    QUIET.load(Ordering::Relaxed)
+}
+
+/// Prints a sentence about the work on stderr, unless `--quiet`.
+fn say(sentence: &str) {
+    if !quiet() {
+        // Nobody is left to be told when stderr is closed.
+        let _ = writeln!(std::io::stderr(), "{sentence}");
+    }
+}
+
+/// Prints results on stdout; that the reader went away (`| head`) is no error.
+fn print(text: &str) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    match writeln!(out, "{text}").and_then(|()| out.flush()) {
+        Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Error::Io { context: "cannot print the result".into(), source: e })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Whether shaders keep their bounds checks: by the environment, and in debug builds.
+fn checked_shaders() -> bool {
+    std::env::var_os("ASNG_WGPU_CHECKED_SHADERS").is_some_and(|v| v == "1")
+        || cfg!(debug_assertions)
 }
 
 fn print_error(error: &Error) {

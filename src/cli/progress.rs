@@ -1,5 +1,6 @@
 //! What a training shows: a bar with the time left on a terminal, plain lines elsewhere.
 
+use super::say;
 use crate::train::{Epoch, Event};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
@@ -11,9 +12,12 @@ pub(super) struct TrainProgress {
 }
 
 impl TrainProgress {
-    /// A bar over all iterations; hidden where stderr is no terminal.
+    /// A bar over all iterations; hidden with `--quiet` and where stderr is no terminal.
     pub fn new(epochs: u64, iterations: u64) -> Self {
-        let target = ProgressDrawTarget::stderr_with_hz(4);
+        let target = match super::quiet() {
+            true => ProgressDrawTarget::hidden(),
+            false => ProgressDrawTarget::stderr_with_hz(4),
+        };
         let bar = ProgressBar::with_draw_target(Some(epochs * iterations), target);
         let template = "{msg}  {wide_bar} {pos}/{len}  {eta} left";
         if let Ok(style) = ProgressStyle::with_template(template) {
@@ -31,6 +35,9 @@ impl TrainProgress {
                 self.bar.set_message(format!("epoch {epoch}/{}  loss {loss:.4}", self.epochs));
                 self.bar.set_position(done);
             }
+            Event::Validating { number, cases, name } => {
+                self.bar.set_message(format!("validation {}/{cases}  {name}", number + 1));
+            }
             Event::Epoch(epoch) => self.line(&epoch_line(epoch, self.epochs)),
         }
     }
@@ -41,7 +48,7 @@ impl TrainProgress {
     }
 
     fn line(&self, text: &str) {
-        self.bar.suspend(|| eprintln!("{text}"));
+        self.bar.suspend(|| say(text));
     }
 }
 

@@ -1,7 +1,9 @@
 //! `asng-wgpu train DATASET`.
 
-use super::DeviceFlags;
+use super::evaluate::label_rows;
 use super::progress::TrainProgress;
+use super::table::table;
+use super::{DeviceFlags, checked_shaders, print, say};
 use crate::error::{Error, Result};
 use crate::nn::step::Optimizer;
 use crate::train::{
@@ -217,7 +219,7 @@ impl Train {
             seed: self.seed,
             threads: self.threads,
             adapter: self.device.choice(),
-            checked_shaders: super::checked_shaders(),
+            checked_shaders: checked_shaders(),
         };
         options.check()?;
         Ok(options)
@@ -238,7 +240,10 @@ impl Train {
         let trained = train(&options, &stop, &mut |event| progress.show(event));
         progress.finish();
         let trained = trained?;
-        println!("{}", trained.checkpoint.display());
+        if let Some(summary) = &trained.summary {
+            print(&table(&label_rows(summary)))?;
+        }
+        say(&format!("the run is in '{}'", options.out.display()));
         Ok(())
     }
 }

@@ -8,6 +8,9 @@ use super::setup::{Cases, Setup};
 use super::stages::Stage;
 use crate::data::rng::Purpose;
 use crate::error::{Error, Result};
+use crate::infer::predictor::WindowOptions;
+use crate::infer::validate::{Validation, validate};
+use crate::metrics::Summary;
 use crate::run::{CheckpointKind, checkpoint_path, write_checkpoint};
 use crate::search::file::{self, PolicyFile};
 use crate::search::log::{PolicyLine, PolicyLog};
@@ -36,6 +39,15 @@ pub enum Event<'a> {
     },
     /// An epoch is done.
     Epoch(&'a Epoch),
+    /// A validation case is about to be predicted.
+    Validating {
+        /// Its number, from 0.
+        number: usize,
+        /// How many there are.
+        cases: usize,
+        /// Its name.
+        name: &'a str,
+    },
 }
 
 /// What a run left.
@@ -47,6 +59,8 @@ pub struct Trained {
     pub checkpoint: PathBuf,
     /// The learned policy.
     pub policy: PathBuf,
+    /// Metrics of the fold's validation cases, unless they were not wanted.
+    pub summary: Option<Summary>,
 }
 
 /// Trains a fold. `report` gets what happens; `stop` is looked at after every iteration.
@@ -138,7 +152,48 @@ impl<'a> Job<'a> {
         self.save(CheckpointKind::Final, self.options.epochs)?;
         let policy = self.write_policy()?;
         let checkpoint = self.checkpoint(CheckpointKind::Final);
-        Ok(Trained { last, checkpoint, policy })
+        let summary = if self.options.validate { Some(self.validate(report)?) } else { None };
+        Ok(Trained { last, checkpoint, policy, summary })
+    }
+
+    /// Predicts and evaluates the fold's validation cases with the final weights.
+    fn validate(&self, report: &mut dyn FnMut(Event)) -> Result<Summary> {
+        let Setup { config, cases, references, trainer, folder, .. } = &self.setup;
+        let session = &trainer.session;
+        let cases = cases.validation.as_slice();
+        report(Event::Note(&format!("predicting {} validation cases", cases.len())));
+        if config.validation_used_in_search {
+            report(Event::Note(
+                "warning: the search judged its candidates on these cases, so their metrics are \
+                 optimistic",
+            ));
+        }
+        let validation = Validation {
+            cases,
+            references,
+            window: WindowOptions { step: 0.5, mirror: config.mirror },
+            used_in_search: config.validation_used_in_search,
+        };
+        let network = session.net.clone();
+        let folder = folder.join("validation");
+        validate(
+            &session.gpu,
+            network,
+            &session.weights()?,
+            &validation,
+            &folder,
+            &mut |number, name| {
+                if self.stop.load(Ordering::Relaxed) {
+                    return Err(Error::Interrupted(format!(
+                        "interrupted in the validation; the final weights are in '{}', and `predict` \
+                     and `evaluate` do the rest",
+                        self.checkpoint(CheckpointKind::Final).display()
+                    )));
+                }
+                report(Event::Validating { number, cases: cases.len(), name });
+                Ok(())
+            },
+        )
     }
 
     fn epoch(&mut self, epoch: u64, report: &mut dyn FnMut(Event)) -> Result<Epoch> {

@@ -39,6 +39,8 @@ pub(super) struct FoldCases {
 pub(super) struct Setup {
     pub config: RunConfig,
     pub cases: FoldCases,
+    /// Label file of each validation case.
+    pub references: Vec<PathBuf>,
     pub space: Space,
     pub trainer: Trainer,
     pub folder: PathBuf,
@@ -86,6 +88,7 @@ impl Setup {
             dataset.labels.len() - 1,
             preprocessing.spacing_mm.map(|edge| format!("{edge:.2}")).join(" x ")
         ));
+        let references = references(&dataset, &cases.validation)?;
         let gpu = Gpu::open(&options.adapter, options.checked_shaders)?;
         let mirror = options.mirror && searcher.name() != "none";
         let config = RunConfig {
@@ -130,7 +133,7 @@ impl Setup {
         };
         let session = Session::open(gpu, options, plan, spec)?;
         let trainer = Trainer { session, searcher, drawing, lambda, iterations: 0 };
-        Ok(Setup { config, cases, space, trainer, folder, _lock: lock })
+        Ok(Setup { config, cases, references, space, trainer, folder, _lock: lock })
     }
 }
 
@@ -183,6 +186,12 @@ fn fold_cases(
         }
     };
     Ok(FoldCases { train, weights, search, validation })
+}
+
+/// The label file of each case.
+fn references(dataset: &Dataset, cases: &[Arc<PreparedCase>]) -> Result<Vec<PathBuf>> {
+    let names: Vec<String> = cases.iter().map(|c| c.name.clone()).collect();
+    Ok(dataset.select(&names)?.into_iter().filter_map(|c| c.label).collect())
 }
 
 /// Writes `config.json`, or holds it against the one of the folds trained before.
