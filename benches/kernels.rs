@@ -120,7 +120,17 @@ fn norm_rows(bench: &mut Bench) -> Result<()> {
         if backward {
             let (da2, frozen, dz) = (None, false, a);
             NormActivationBackward {
-                z, stats, gamma, beta, slope, frozen, da, da2, dz, dgamma, dbeta,
+                z,
+                stats,
+                gamma,
+                beta,
+                slope,
+                frozen,
+                da,
+                da2,
+                dz,
+                dgamma,
+                dbeta,
             }
             .lower(&mut l);
         } else {

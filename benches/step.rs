@@ -37,7 +37,13 @@ impl Step {
         let begin = Instant::now();
         let (patch, spacing) = (self.patch, [1.0; 3]);
         let plan = NetworkPlan::from_spacing(
-            1, CLASSES, self.features, patch, BATCH, spacing, self.levels,
+            1,
+            CLASSES,
+            self.features,
+            patch,
+            BATCH,
+            spacing,
+            self.levels,
         );
         plan.validate()?;
         let net = UNet::new(plan);
