@@ -15,6 +15,7 @@ pub mod infer;
 pub mod metrics;
 pub mod nn;
 pub mod ops;
+pub mod preview;
 pub mod reference;
 pub mod run;
 pub mod search;

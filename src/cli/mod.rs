@@ -1,8 +1,11 @@
 //! The command line: parse, call, print. No logic.
 
+mod augment;
+mod completions;
 mod demo;
 mod devices;
 mod evaluate;
+mod policy;
 mod predict;
 mod progress;
 mod table;
@@ -17,7 +20,20 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Trains 3D U-Nets for medical image segmentation on any vendor's GPU.
 #[derive(Parser, Debug)]
-#[command(name = "asng-wgpu", version)]
+#[command(
+    name = "asng-wgpu",
+    version = env!("ASNG_WGPU_VERSION"),
+    after_long_help = "\
+Example:
+  asng-wgpu demo heart
+  asng-wgpu train heart --out runs/heart
+  asng-wgpu predict -m runs/heart -i heart/imagesTr -o predictions
+  asng-wgpu evaluate predictions heart/labelsTr
+
+Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted. Results go to stdout, everything
+else to stderr. ASNG_WGPU_CHECKED_SHADERS=1 keeps bounds checks in the shaders; WGPU_BACKEND and
+NO_COLOR are respected."
+)]
 struct Cli {
     /// Print errors and results only.
     #[arg(short, long, global = true)]
@@ -28,12 +44,18 @@ struct Cli {
 
 #[derive(Subcommand, Debug)]
 enum Command {
-    /// Lists the adapters and which one is taken.
+    /// Shows what a policy does to a case: volumes and a contact sheet.
+    Augment(augment::Augment),
+    /// Prints a completion script for a shell.
+    Completions(completions::Completions),
+    /// Lists the adapters, whether their kernels compute rightly, and which one is taken.
     Devices(devices::Devices),
     /// Writes a synthetic data set in the layout of the Medical Segmentation Decathlon.
     Demo(demo::Demo),
     /// Dice, IoU and counts of predictions against references.
     Evaluate(evaluate::Evaluate),
+    /// Prints learned policies.
+    Policy(policy::PolicyCommand),
     /// Segments images with the networks of a run.
     Predict(predict::Predict),
     /// Trains a U-Net on one fold of a data set.
@@ -62,9 +84,12 @@ pub fn run() -> ExitCode {
     let cli = Cli::parse();
     QUIET.store(cli.quiet, Ordering::Relaxed);
     let outcome = match cli.command {
+        Command::Augment(command) => command.run(),
+        Command::Completions(command) => command.run(),
         Command::Devices(command) => command.run(),
         Command::Demo(command) => command.run(),
         Command::Evaluate(command) => command.run(),
+        Command::Policy(command) => command.run(),
         Command::Predict(command) => command.run(),
         Command::Train(command) => command.run(),
     };
@@ -101,6 +126,14 @@ fn print(text: &str) -> Result<()> {
         }
         _ => Ok(()),
     }
+}
+
+/// The three edges of `--patch`.
+fn edges(text: &str) -> Result<[u32; 3]> {
+    let list: Option<Vec<u32>> = text.split(',').map(|e| e.trim().parse().ok()).collect();
+    list.and_then(|l| l.try_into().ok()).ok_or_else(|| {
+        Error::Usage(format!("--patch '{text}' is no D,H,W; give three edges as in 40,56,40"))
+    })
 }
 
 /// Whether shaders keep their bounds checks: by the environment, and in debug builds.

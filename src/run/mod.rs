@@ -13,10 +13,12 @@
 mod checkpoint;
 mod config;
 mod lock;
+mod policy;
 
 pub use checkpoint::{read_weights, write_checkpoint};
 pub use config::{CONFIG_VERSION, DatasetSummary, RunConfig};
 pub use lock::RunLock;
+pub use policy::find_policy;
 
 use crate::{Error, Result};
 use std::path::{Path, PathBuf};
