@@ -10,6 +10,11 @@ use crate::ops::{ConvVariant, Lowering, ParamRef};
 const WORKGROUPS_CPU: u32 = 32;
 const WORKGROUPS_GPU: u32 = 1024;
 
+/// Subgroup variant: operands of a chunk that should stay in cache, and the most partial sums that
+/// may come of it.
+const CHUNK_BYTES: u64 = 512 << 10;
+const PARTIAL_BYTES: u64 = 4 << 20;
+
 /// Points of a lane and turn in the subgroup variant.
 const ROWS: u32 = 4;
 
@@ -295,7 +300,15 @@ impl WeightGradient<'_> {
         let planes = o.samples * o.q[0];
         let per_chunk = co_tiles * ci_tiles * kd * kw;
         let vec4s = u64::from(co_tiles * t * ci_tiles * c * 4 * kd * kh * kw);
-        let (chunks, chunk_planes) = Self::chunks(l, per_chunk, WORKGROUPS_CPU, vec4s, planes);
+        // A chunk's planes of both operands stay in a core's cache while all its workgroups read
+        // them, as long as the partial sums do not outgrow what that saves.
+        let block_bytes = |[d, h, w]: [u32; 3]| u64::from(o.samples * d * h * w) * 16;
+        let bytes = u64::from(o.co_blocks) * block_bytes(o.q)
+            + u64::from(o.ci_blocks) * block_bytes(o.x_edges);
+        let cached = bytes.div_ceil(CHUNK_BYTES).min(u64::from(planes)) as u32;
+        let small = (PARTIAL_BYTES / (vec4s * 16)) as u32;
+        let wanted = WORKGROUPS_CPU.max(cached.min(small) * per_chunk);
+        let (chunks, chunk_planes) = Self::chunks(l, per_chunk, wanted, vec4s, planes);
         let params = SubgroupParams {
             q: o.q,
             planes,
