@@ -72,14 +72,14 @@ impl Layer {
             match direction {
                 "forward" => {
                     let x = rig.input(1, self.input, edges, operand)?;
-                    let y = rig.output(1, &[self.output], out, Storage::Buffer)?;
+                    let y = rig.output(1, &[self.output], out, operand)?;
                     Conv3dForward { x, w, bias: None, y, geometry }.lower(&mut rig.lowering())?;
                 }
                 "backward_input" => {
                     let dy = rig.input(1, &[self.output], out, operand)?;
                     let mut dx = Vec::new();
                     for &segment in self.input {
-                        dx.push(Some(rig.output(1, &[segment], edges, Storage::Buffer)?));
+                        dx.push(Some(rig.output(1, &[segment], edges, operand)?));
                     }
                     let segments = self.input.to_vec();
                     Conv3dBackwardInput { dy, w, dx, segments, geometry }
@@ -111,8 +111,8 @@ fn norm_rows(bench: &mut Bench) -> Result<()> {
         let mut rig = Rig::new(&bench.gpu);
         let operand = rig.variant.operand();
         let [gamma, beta, dgamma, dbeta] = [(); 4].map(|()| rig.values(u64::from(channels)));
-        let z = rig.input(1, &[channels], EDGES, Storage::Buffer)?;
-        let da = rig.input(1, &[channels], EDGES, Storage::Buffer)?;
+        let z = rig.input(1, &[channels], EDGES, operand)?;
+        let da = rig.input(1, &[channels], EDGES, operand)?;
         let a = rig.output(1, &[channels], EDGES, operand)?;
         let slope = 0.01;
         let mut l = rig.lowering();

@@ -1,6 +1,7 @@
 //! What the device at hand can do at most.
 
-use super::{Against, Ready, Result, Rig, milliseconds};
+use super::clock::Clock;
+use super::{Against, Ready, Result, Rig};
 use asng_wgpu::gpu::{Binding, Dispatch, Gpu, Kernel, Lifetime, linear_groups};
 
 const GROUPS: u32 = 1024;
@@ -15,12 +16,12 @@ pub struct Limits {
 }
 
 impl Limits {
-    pub fn new(gpu: &Gpu) -> Result<Self> {
+    pub fn new(gpu: &Gpu, clock: Clock) -> Result<Self> {
         // As many turns as take long enough to be timed.
         let mut turns = 64;
         let mut program = multiply_add(gpu, turns)?;
-        milliseconds(gpu, &program)?;
-        while milliseconds(gpu, &program)? < 25.0 && turns < 1 << 20 {
+        clock.milliseconds(gpu, &program)?;
+        while clock.milliseconds(gpu, &program)? < 25.0 && turns < 1 << 20 {
             turns *= 2;
             program = multiply_add(gpu, turns)?;
         }
@@ -35,11 +36,11 @@ impl Limits {
     }
 
     /// Best of five.
-    pub fn rate(&self, gpu: &Gpu, against: Against) -> Result<f64> {
+    pub fn rate(&self, gpu: &Gpu, clock: Clock, against: Against) -> Result<f64> {
         let program = self.of(against);
         let mut best = f64::INFINITY;
         for _ in 0..5 {
-            best = best.min(milliseconds(gpu, program)?);
+            best = best.min(clock.milliseconds(gpu, program)?);
         }
         Ok(program.rate(against, best))
     }

@@ -3,15 +3,16 @@
 
 #![allow(dead_code, reason = "no bench binary uses all of it")]
 
+mod clock;
 mod limits;
 mod rig;
 
 use asng_wgpu::Error;
 use asng_wgpu::gpu::{AdapterChoice, Gpu};
 use clap::Parser;
+use clock::Clock;
 use limits::Limits;
 use std::io::Write;
-use std::time::Instant;
 
 pub use rig::{Ready, Rig};
 
@@ -29,6 +30,10 @@ struct Flags {
     /// Number or name of the adapter, as 'asng-wgpu devices' lists them.
     #[arg(long, value_name = "N", default_value = "auto")]
     adapter: String,
+    /// Time by this process's processor seconds (software adapters on Linux): a machine's other
+    /// load disturbs them less.
+    #[arg(long)]
+    cpu_time: bool,
     /// Only cases whose name contains this text.
     filter: Option<String>,
     /// Given by cargo bench; says nothing.
@@ -73,6 +78,7 @@ pub struct Bench {
     filter: Option<String>,
     json: Option<std::fs::File>,
     limits: Limits,
+    clock: Clock,
 }
 
 impl Bench {
@@ -87,15 +93,16 @@ impl Bench {
             }
             None => None,
         };
-        let limits = Limits::new(&gpu)?;
+        let clock = if flags.cpu_time { Clock::Processor } else { Clock::Wall };
+        let limits = Limits::new(&gpu, clock)?;
         println!("{name}: {} ({})", gpu.name(), gpu.driver());
         println!(
             "limits: {:.1} GFLOP/s of multiply-adds, {:.1} GB/s of copies",
-            limits.rate(&gpu, Against::MultiplyAdd)?,
-            limits.rate(&gpu, Against::Copy)?
+            limits.rate(&gpu, clock, Against::MultiplyAdd)?,
+            limits.rate(&gpu, clock, Against::Copy)?
         );
         println!("{:52} {:>10} {:>9} {:7} {:>6}", "case", "ms", "rate", "", "share");
-        Ok(Bench { gpu, quick: flags.quick, name, filter: flags.filter, json, limits })
+        Ok(Bench { gpu, quick: flags.quick, name, filter: flags.filter, json, limits, clock })
     }
 
     /// True where the flags ask for this case.
@@ -109,10 +116,10 @@ impl Bench {
         let rounds = if self.quick { 3 } else { 7 };
         let limit = self.limits.of(against);
         let (mut ms, mut limit_ms) = (f64::INFINITY, f64::INFINITY);
-        milliseconds(&self.gpu, subject)?;
+        self.clock.milliseconds(&self.gpu, subject)?;
         for _ in 0..rounds {
-            limit_ms = limit_ms.min(milliseconds(&self.gpu, limit)?);
-            ms = ms.min(milliseconds(&self.gpu, subject)?);
+            limit_ms = limit_ms.min(self.clock.milliseconds(&self.gpu, limit)?);
+            ms = ms.min(self.clock.milliseconds(&self.gpu, subject)?);
         }
         let (rate, limit) = (subject.rate(against, ms), limit.rate(against, limit_ms));
         let (unit, share) = (against.unit(), rate / limit);
@@ -124,12 +131,4 @@ impl Bench {
         }
         Ok(ms)
     }
-}
-
-/// Wall time of one run, from submission until the device is done.
-pub fn milliseconds(gpu: &Gpu, subject: &Ready) -> Result<f64> {
-    let begin = Instant::now();
-    subject.program.submit(gpu)?;
-    gpu.wait()?;
-    Ok(begin.elapsed().as_secs_f64() * 1e3)
 }

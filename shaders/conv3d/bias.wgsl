@@ -10,7 +10,7 @@ struct Params {
 }
 @group(0) @binding(0) var<uniform> p: Params;
 {% if TEXTURE == 1 %}
-@group(0) @binding(1) var dy: texture_3d<f32>;
+@group(0) @binding(1) var dy: texture_storage_3d<rgba32float, read>;
 {% else %}
 @group(0) @binding(1) var<storage, read> dy: array<vec4<f32>>;
 {% endif %}
@@ -27,7 +27,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             var part = vec4(0.0);
             for (var w = 0u; w < p.w; w++) {
 {% if TEXTURE == 1 %}
-                part += textureLoad(dy, vec3(i32(w), i32(row % p.h), i32(block * p.d + row / p.h)), 0);
+                part += textureLoad(dy, vec3(i32(w), i32(row % p.h), i32(block * p.d + row / p.h)));
 {% else %}
                 part += dy[block * p.voxels + row * p.w + w];
 {% endif %}

@@ -32,7 +32,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let td = i32(number % p.kd);
     let ci = number / p.kd % p.ci_blocks;
     let tile = number / (p.kd * p.ci_blocks) % p.co_tiles;
-    let chunk = number / (p.kd * p.ci_blocks * p.co_tiles);
+    let chunk = p.chunk_first + number / (p.kd * p.ci_blocks * p.co_tiles);
     let block = local % 4u;
     let tap = local / 4u;
     let th = tap / {{ KW }}u;

@@ -18,7 +18,7 @@ struct Params {
     y_d: u32, y_base: u32, y_stride: u32, co_tiles: u32,
     step_d: i32, step_h: i32, step_w: i32, kd: u32,
     offset_d: i32, offset_h: i32, offset_w: i32, kw: u32,
-    chunk_planes: u32, chunks: u32, shift: u32, pad: u32,
+    chunk_planes: u32, chunks: u32, shift: u32, chunk_first: u32,
 }
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var x: texture_storage_3d<rgba32float, read>;
@@ -39,7 +39,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_invocation_id
     let tw = i32(group.x % p.kw);
     let ci = group.y * {{ C }}u;
     let tile = group.z / p.chunks;
-    let chunk = group.z % p.chunks;
+    let chunk = p.chunk_first + group.z % p.chunks;
     let lanes_h = {{ LANES }}u >> p.shift;
     let lane_w = i32(lane & ((1u << p.shift) - 1u));
     let lane_h = i32(lane >> p.shift);

@@ -1,10 +1,11 @@
 // a = leaky(gamma (z - mean) rstd + beta), leaky(n) = n > 0 ? n : slope n.
 //
-// z: channel blocks in a buffer. stats: vec4 [n * blocks][2]. a: channel blocks, buffer or texture.
-// One invocation: one vec4. Bytes: 32. For every device.
-{% include "norm/common" %}
+// a: channel blocks, texture or buffer. Work of an invocation as norm/common says. Bytes: 32 a vec4.
+// For every device. Lost on llvmpipe: one vec4 an invocation (scale and statistics from buffers cost
+// ten times the voxel itself).
+{% include "norm/affine" %}
 
-{% if TEXTURE == 1 %}
+{% if OUT == 1 %}
 @group(0) @binding(5) var a: texture_storage_3d<rgba32float, write>;
 {% else %}
 @group(0) @binding(5) var<storage, read_write> a: array<vec4<f32>>;
@@ -12,21 +13,16 @@
 
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
-    let i = (group.y * 32768u + group.x) * 64u + local;
-    if i >= p.total {
-        return;
-    }
-    let v = i % p.voxels;
-    let block = i / p.voxels % p.blocks;
-    let n = i / (p.voxels * p.blocks);
-    let row = ((p.first_sample + n) * p.sample_blocks + p.first_block + block) * 2u;
-    let xhat = (z[(p.z_base + n * p.z_stride + block) * p.voxels + v] - stats[row]) * stats[row + 1u];
-    let y = of_channels_gamma(p.first_block + block) * xhat + of_channels_beta(p.first_block + block);
-    let value = select(y * p.slope, y, y > vec4(0.0));
-    let at = p.out_base + n * p.out_stride + block;
-{% if TEXTURE == 1 %}
-    textureStore(a, vec3(i32(v % p.w), i32(v / p.w % p.h), i32(at * p.d + v / (p.w * p.h))), value);
+    let c = column_of(group, local);
+    let f = affine_of(c);
+    let first_plane = (p.out_base + c.n * p.out_stride + c.block) * p.d;
+    for (var d = c.first; d < c.end; d++) {
+        let y = f.scale * ((z_at(c, d) - f.mean) * f.rstd) + f.shift;
+        let value = select(y * p.slope, y, y > vec4(0.0));
+{% if OUT == 1 %}
+        textureStore(a, vec3(c.w, c.h, first_plane + d), value);
 {% else %}
-    a[at * p.voxels + v] = value;
+        a[(first_plane + d) * (p.h * p.w) + c.place] = value;
 {% endif %}
+    }
 }

@@ -4,8 +4,9 @@
 // partial: vec4 [n * blocks][chunk][2]: mean, M2. stats: vec4 [n * blocks][2]: mean, rstd.
 // One invocation: one channel block of one sample. For every device.
 struct Params {
-    voxels: u32, chunks: u32, chunk_voxels: u32, rows: u32,
-    sample_blocks: u32, region_blocks: u32, first: u32, pad: u32,
+    d: u32, plane: u32, run: u32, tiles: u32,
+    chunks: u32, rows: u32, sample_blocks: u32, region_blocks: u32,
+    first: u32, pad0: u32, pad1: u32, pad2: u32,
 }
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> partial: array<vec4<f32>>;
@@ -22,7 +23,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     var m2 = vec4(0.0);
     for (var chunk = 0u; chunk < p.chunks; chunk++) {
         let i = (row * p.chunks + chunk) * 2u;
-        let size = f32(min(p.chunk_voxels, p.voxels - chunk * p.chunk_voxels));
+        let places = min(64u, p.plane - chunk % p.tiles * 64u);
+        let size = f32(places * min(p.run, p.d - chunk / p.tiles * p.run));
         let delta = partial[i] - mean;
         let total = count + size;
         mean += delta * (size / total);
@@ -31,5 +33,5 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     }
     let out = (p.first + row / p.region_blocks * p.sample_blocks + row % p.region_blocks) * 2u;
     stats[out] = mean;
-    stats[out + 1u] = 1.0 / sqrt(m2 / f32(p.voxels) + 1e-5);
+    stats[out + 1u] = 1.0 / sqrt(m2 / f32(p.d * p.plane) + 1e-5);
 }

@@ -1,35 +1,48 @@
-// Part of the normalisation kernels: n = gamma (z - mean) rstd + beta of one vec4, and stores.
+// Part of the normalisation kernels: parameters, z, and the column of voxels of one invocation.
+//
+// z: channel blocks, texture or buffer. Workgroups: x 64 places (h, w) of a plane, y a run of planes,
+// z samples and channel blocks; an invocation stays at its place and walks the run, so that what it
+// looks up once (statistics, scale, its place) serves many voxels.
 struct Params {
-    voxels: u32, blocks: u32, total: u32, channels: u32,
+    d: u32, h: u32, w: u32, blocks: u32,
     z_base: u32, z_stride: u32, a_base: u32, a_stride: u32,
     b_base: u32, b_stride: u32, out_base: u32, out_stride: u32,
     first_block: u32, sample_blocks: u32, first_sample: u32, slope: f32,
-    d: u32, h: u32, w: u32, chunks: u32,
-    chunk_voxels: u32, groups: u32, frozen: u32, first: u32,
+    channels: u32, run: u32, tiles: u32, chunks: u32,
+    frozen: u32, pad0: u32, pad1: u32, pad2: u32,
 }
 @group(0) @binding(0) var<uniform> p: Params;
+{% if IN == 1 %}
+@group(0) @binding(1) var z: texture_storage_3d<rgba32float, read>;
+{% else %}
 @group(0) @binding(1) var<storage, read> z: array<vec4<f32>>;
-@group(0) @binding(2) var<storage, read> stats: array<vec4<f32>>;
-@group(0) @binding(3) var<storage, read> gamma: array<f32>;
-@group(0) @binding(4) var<storage, read> beta: array<f32>;
+{% endif %}
 
-// Channels that pad the last block have gamma 0 and beta 0.
-fn of_channels_gamma(block: u32) -> vec4<f32> {
-    var g = vec4(0.0);
-    let c = block * 4u;
-    if c < p.channels { g.x = gamma[c]; }
-    if c + 1u < p.channels { g.y = gamma[c + 1u]; }
-    if c + 2u < p.channels { g.z = gamma[c + 2u]; }
-    if c + 3u < p.channels { g.w = gamma[c + 3u]; }
-    return g;
+struct Column {
+    n: u32, block: u32,
+    // Place within a plane: linear, and along w and h.
+    place: u32, w: u32, h: u32,
+    // Planes first .. end; none for an invocation beyond the plane.
+    first: u32, end: u32,
+    // Chunk of the channel block, for partial sums.
+    chunk: u32,
 }
 
-fn of_channels_beta(block: u32) -> vec4<f32> {
-    var b = vec4(0.0);
-    let c = block * 4u;
-    if c < p.channels { b.x = beta[c]; }
-    if c + 1u < p.channels { b.y = beta[c + 1u]; }
-    if c + 2u < p.channels { b.z = beta[c + 2u]; }
-    if c + 3u < p.channels { b.w = beta[c + 3u]; }
-    return b;
+fn column_of(group: vec3<u32>, local: u32) -> Column {
+    let place = group.x * 64u + local;
+    let first = group.y * p.run;
+    let end = select(first, min(first + p.run, p.d), place < p.h * p.w);
+    return Column(
+        group.z / p.blocks, group.z % p.blocks, place, place % p.w, place / p.w, first, end,
+        group.y * p.tiles + group.x,
+    );
+}
+
+fn z_at(c: Column, d: u32) -> vec4<f32> {
+    let plane = (p.z_base + c.n * p.z_stride + c.block) * p.d + d;
+{% if IN == 1 %}
+    return textureLoad(z, vec3(c.w, c.h, plane));
+{% else %}
+    return z[plane * (p.h * p.w) + c.place];
+{% endif %}
 }

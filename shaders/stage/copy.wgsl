@@ -9,7 +9,7 @@ struct Params {
 }
 @group(0) @binding(0) var<uniform> p: Params;
 {% if FROM_TEXTURE == 1 %}
-@group(0) @binding(1) var source: texture_3d<f32>;
+@group(0) @binding(1) var source: texture_storage_3d<rgba32float, read>;
 {% else %}
 @group(0) @binding(1) var<storage, read> source: array<vec4<f32>>;
 {% endif %}
@@ -33,7 +33,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let from_z = (p.from_base + n * p.from_stride + block) * p.d + d;
     let to_z = (p.to_base + n * p.to_stride + block) * p.d + d;
 {% if FROM_TEXTURE == 1 %}
-    let value = textureLoad(source, vec3(i32(w), i32(h), i32(from_z)), 0);
+    let value = textureLoad(source, vec3(i32(w), i32(h), i32(from_z)));
 {% else %}
     let value = source[(from_z * p.h + h) * p.w + w];
 {% endif %}

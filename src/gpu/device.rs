@@ -170,8 +170,7 @@ impl Gpu {
                     sample_count: 1,
                     dimension: wgpu::TextureDimension::D3,
                     format: wgpu::TextureFormat::Rgba32Float,
-                    usage: wgpu::TextureUsages::TEXTURE_BINDING
-                        | wgpu::TextureUsages::STORAGE_BINDING,
+                    usage: wgpu::TextureUsages::STORAGE_BINDING,
                     view_formats: &[],
                 });
                 Resource::Texture(texture.create_view(&wgpu::TextureViewDescriptor::default()))
@@ -354,11 +353,6 @@ fn binding_type(class: BindingClass) -> wgpu::BindingType {
         BindingClass::StorageReadWrite => {
             buffer(wgpu::BufferBindingType::Storage { read_only: false })
         }
-        BindingClass::Texture => wgpu::BindingType::Texture {
-            sample_type: wgpu::TextureSampleType::Float { filterable: false },
-            view_dimension: wgpu::TextureViewDimension::D3,
-            multisampled: false,
-        },
         BindingClass::StorageTextureRead => storage(wgpu::StorageTextureAccess::ReadOnly),
         BindingClass::StorageTexture => storage(wgpu::StorageTextureAccess::WriteOnly),
     }

@@ -28,9 +28,7 @@ pub enum BindingClass {
     StorageRead,
     /// `var<storage, read_write>`.
     StorageReadWrite,
-    /// `texture_3d<f32>`, read by `textureLoad`.
-    Texture,
-    /// `texture_storage_3d<rgba32float, read>`.
+    /// `texture_storage_3d<rgba32float, read>`: no sampled textures, whose loads look up a level.
     StorageTextureRead,
     /// `texture_storage_3d<rgba32float, write>`.
     StorageTexture,
@@ -48,7 +46,7 @@ pub struct Reflection {
 }
 
 /// Shaders that others include; they have no entry point of their own.
-pub const PARTS: &[&str] = &["conv3d/gather_store", "norm/common"];
+pub const PARTS: &[&str] = &["conv3d/gather_store", "norm/affine", "norm/common", "norm/gradient"];
 
 /// The text of a shader before expansion.
 fn source(name: &str) -> Option<String> {
@@ -112,15 +110,15 @@ pub fn reflect(kernel: &Kernel, module: &naga::Module) -> Result<Reflection> {
             }
             AddressSpace::Storage { .. } => BindingClass::StorageRead,
             AddressSpace::Handle => match module.types[variable.ty].inner {
-                TypeInner::Image { class: ImageClass::Storage { access, .. }, .. } => {
-                    if access.contains(StorageAccess::STORE) {
-                        BindingClass::StorageTexture
-                    } else {
-                        BindingClass::StorageTextureRead
-                    }
+                TypeInner::Image { class: ImageClass::Storage { access, .. }, .. }
+                    if access.contains(StorageAccess::STORE) =>
+                {
+                    BindingClass::StorageTexture
                 }
-                TypeInner::Image { .. } => BindingClass::Texture,
-                _ => return Err(wrong("a handle that is no texture")),
+                TypeInner::Image { class: ImageClass::Storage { .. }, .. } => {
+                    BindingClass::StorageTextureRead
+                }
+                _ => return Err(wrong("a handle that is no storage texture")),
             },
             _ => return Err(wrong("a binding of an unknown address space")),
         };

@@ -176,8 +176,8 @@ impl UNet {
     ) -> Result<Block> {
         let samples = l.tensors.of(x).samples;
         let features = self.plan.features(level);
-        let z =
-            self.tensor(l, &format!("{name} z"), samples, &[features], level, Storage::Buffer)?;
+        let operand = l.variant.operand();
+        let z = self.tensor(l, &format!("{name} z"), samples, &[features], level, operand)?;
         let w = self.parameter(parameters, &format!("{name}.conv.weight"))?;
         let bias = Some(self.parameter(parameters, &format!("{name}.conv.bias"))?);
         let gamma = self.parameter(parameters, &format!("{name}.instnorm.weight"))?;
@@ -208,7 +208,6 @@ impl UNet {
         let steps = plan.pools.len();
         let samples = activations.samples;
         let operand = l.variant.operand();
-        let buffer = Storage::Buffer;
         // Gradients on each level's encoder output through the skip.
         let mut skips: Vec<Option<View>> = vec![None; plan.levels()];
         let mut from_above: Option<View> = None;
@@ -223,16 +222,16 @@ impl UNet {
                 let dw = self.parameter(gradient, &name)?;
                 let x = second.a;
                 Conv3dBackwardWeight { x, dy, dw, db: None, geometry: POINTWISE }.lower(l);
-                let dx = self.tensor(l, "da head", samples, &[features], level, buffer)?;
+                let dx = self.tensor(l, "da head", samples, &[features], level, operand)?;
                 let (dx, segments) = (vec![Some(dx)], vec![features]);
                 Conv3dBackwardInput { dy, w, dx: dx.clone(), segments, geometry: POINTWISE }
                     .lower(l)?;
                 gradients.extend(dx.into_iter().flatten());
             }
-            let da = self.tensor(l, "da", samples, &[features], level, buffer)?;
+            let da = self.tensor(l, "da", samples, &[features], level, operand)?;
             self.block_backward(l, parameters, gradient, second, &gradients, &[Some(da)], level)?;
             let up = self.tensor(l, "d upsampled", samples, &[features], level, operand)?;
-            let skip = self.tensor(l, "d skip", samples, &[features], level, buffer)?;
+            let skip = self.tensor(l, "d skip", samples, &[features], level, operand)?;
             let dx = [Some(up), Some(skip)];
             self.block_backward(l, parameters, gradient, first, &[da], &dx, level)?;
             *skip_gradient = Some(skip);
@@ -246,7 +245,7 @@ impl UNet {
             };
             Conv3dBackwardWeight { x: below.a, dy: up, dw, db: None, geometry }.lower(l);
             let deep = plan.features(level + 1);
-            let dx = self.tensor(l, "da", samples, &[deep], level + 1, buffer)?;
+            let dx = self.tensor(l, "da", samples, &[deep], level + 1, operand)?;
             Conv3dBackwardInput { dy: up, w, dx: vec![Some(dx)], segments: vec![deep], geometry }
                 .lower(l)?;
             from_above = Some(dx);
@@ -255,13 +254,13 @@ impl UNet {
             let features = plan.features(level);
             let [first, second] = &activations.encoder[level];
             let gradients: Vec<View> = from_above.into_iter().chain(skips[level]).collect();
-            let da = self.tensor(l, "da", samples, &[features], level, buffer)?;
+            let da = self.tensor(l, "da", samples, &[features], level, operand)?;
             self.block_backward(l, parameters, gradient, second, &gradients, &[Some(da)], level)?;
             let dx = if level == 0 {
                 None
             } else {
                 let input = [plan.features(level - 1)];
-                Some(self.tensor(l, "da", samples, &input, level - 1, buffer)?)
+                Some(self.tensor(l, "da", samples, &input, level - 1, operand)?)
             };
             self.block_backward(l, parameters, gradient, first, &[da], &[dx], level)?;
             from_above = dx;

@@ -1,6 +1,7 @@
 //! The gather convolution: forward and input gradient of plain and transposed convolutions are
 //! the same sum with other taps and steps.
 
+use super::FLOPS_A_DISPATCH;
 use super::Geometry;
 use crate::error::{Error, Result};
 use crate::gpu::{Binding, Dispatch, Kernel, Lifetime, SlotId, linear_groups};
@@ -24,6 +25,18 @@ pub(super) struct Axis {
     pub out_offset: u32,
     /// Number of output points.
     pub points: u32,
+}
+
+impl Axis {
+    /// The axis cut into runs of at most `points` output points.
+    fn slabs(self, points: u32) -> impl Iterator<Item = Axis> {
+        (0..self.points).step_by(points.max(1) as usize).map(move |start| Axis {
+            in_offset: self.in_offset + self.in_step * start as i32,
+            out_offset: self.out_offset + self.out_step * start,
+            points: points.max(1).min(self.points - start),
+            ..self
+        })
+    }
 }
 
 impl Geometry {
@@ -238,22 +251,54 @@ impl Gather {
             return Ok(());
         }
         let samples = end - first;
-        let co_blocks = y.blocks.len() as u32;
-        let ci_blocks = x.blocks.len() as u32;
+        let q = axes.map(|a| a.points);
+        let lanes = l.tensors.caps().subgroup_lanes.unwrap_or(8);
+        let lanes_h = lanes >> lane_shift(q[2], lanes);
+        let (rows, t_blocks) = match l.variant {
+            ConvVariant::Subgroup => subgroup_tile(q[1].div_ceil(lanes_h), y.blocks.len() as u32),
+            ConvVariant::Simt => (1, 8),
+        };
+        let packed = self.pack(l, &axes, x, y, t_blocks)?;
+        let plane = self.flops(l, &axes, x, y, samples) / u64::from(q[0].max(1));
+        // Whole bricks of the simt kernel.
+        let most = (FLOPS_A_DISPATCH / plane.max(1)).clamp(4, 1 << 20) as u32 / 4 * 4;
+        for slab in axes[0].slabs(most) {
+            self.launch(l, [slab, axes[1], axes[2]], x, y, packed, (rows, t_blocks));
+        }
+        Ok(())
+    }
+
+    /// Output channels of a region that are no padding.
+    fn co_count(&self, l: &Lowering, y: &Region) -> u32 {
+        (l.tensors.channels(self.y) - y.blocks.start * 4).min(y.blocks.len() as u32 * 4)
+    }
+
+    fn flops(&self, l: &Lowering, axes: &[Axis; 3], x: &Region, y: &Region, samples: u32) -> u64 {
+        let product: u64 = axes.iter().map(|a| u64::from(a.points) * u64::from(a.count)).product();
+        let ci = l.tensors.channels(self.x).min(x.blocks.len() as u32 * 4);
+        2 * product * u64::from(samples) * u64::from(self.co_count(l, y)) * u64::from(ci)
+    }
+
+    /// Appends the kernel for (a slab of) the axes.
+    fn launch(
+        &self,
+        l: &mut Lowering,
+        axes: [Axis; 3],
+        x: &Region,
+        y: &Region,
+        packed: SlotId,
+        (rows, t_blocks): (u32, u32),
+    ) {
+        let first = x.samples.start.max(y.samples.start);
+        let samples = x.samples.end.min(y.samples.end) - first;
+        let (co_blocks, ci_blocks) = (y.blocks.len() as u32, x.blocks.len() as u32);
         let taps = axes.map(|a| a.count);
         let q = axes.map(|a| a.points);
         let lanes = l.tensors.caps().subgroup_lanes.unwrap_or(8);
-        let step = axes[1].in_step as u32;
         let shift = lane_shift(q[2], lanes);
         let lanes_h = lanes >> shift;
-        let (rows, t) = subgroup_tile(q[1].div_ceil(lanes_h), co_blocks);
-        let t_blocks = match l.variant {
-            ConvVariant::Subgroup => t,
-            ConvVariant::Simt => 8,
-        };
-        let co_total = l.tensors.channels(self.y);
-        let co_count = (co_total - y.blocks.start * 4).min(co_blocks * 4);
-        let packed = self.pack(l, &axes, x, y, t_blocks, co_count)?;
+        let step = axes[1].in_step as u32;
+        let co_count = self.co_count(l, y);
         let points = samples * q.iter().product::<u32>();
         let bias_here = self.bias.filter(|_| x.blocks.start == 0);
         let x_edges = l.tensors.of(self.x).spatial;
@@ -295,7 +340,7 @@ impl Gather {
                     &[
                         ("LANES", i64::from(lanes)),
                         ("ROWS", i64::from(rows)),
-                        ("T", i64::from(t)),
+                        ("T", i64::from(t_blocks)),
                         ("KH", i64::from(taps[1])),
                         // Steps of kh and more all mean that no row of x is shared.
                         ("STEP", i64::from((lanes_h * step).min(taps[1]))),
@@ -319,9 +364,7 @@ impl Gather {
                 (Kernel::with("conv3d/gather_simt", &constants), [grid[0], grid[1]])
             }
         };
-        let ci_count = u64::from(l.tensors.channels(self.x).min(ci_blocks * 4));
-        let taps_count: u64 = taps.iter().map(|&t| u64::from(t)).product();
-        let flops = 2 * u64::from(points) * u64::from(co_count) * ci_count * taps_count;
+        let flops = self.flops(l, &axes, x, y, samples);
         let bytes = u64::from(points) * 16 * u64::from(co_blocks + ci_blocks);
         // Without a bias the binding holds the weights, unread.
         let bias = match bias_here {
@@ -337,7 +380,6 @@ impl Gather {
         let tiles = co_blocks.div_ceil(t_blocks);
         let dispatch = Dispatch::new(kernel, &params, bindings, [grid[0], grid[1], tiles]);
         l.recording.dispatch(dispatch.work(flops, bytes));
-        Ok(())
     }
 
     /// Packs the weights of one dispatch into a scratch slot.
@@ -348,7 +390,6 @@ impl Gather {
         x: &Region,
         y: &Region,
         t_blocks: u32,
-        co_count: u32,
     ) -> Result<SlotId> {
         let taps = axes.map(|a| a.count);
         let ci_blocks = x.blocks.len() as u32;
@@ -384,7 +425,7 @@ impl Gather {
             co_stride: self.layout.co_stride,
             ci_stride: self.layout.ci_stride,
             co_first: self.layout.co_first + y.blocks.start * 4,
-            co_count,
+            co_count: self.co_count(l, y),
             segment: segments[0],
             segment_padded: blocks_of(segments[0]) * 4,
             ci_count: segments.iter().sum(),
@@ -401,6 +442,22 @@ impl Gather {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn slabs_are_the_axis_in_pieces() {
+        let axis = Geometry { kernel: [3; 3], stride: [2; 3], padding: [1; 3], transposed: false }
+            .backward_axis(0, 23, 12)[1];
+        for most in [1, 4, 11, 12, 100] {
+            let points = |a: Axis| {
+                (0..a.points as i32).map(move |q| {
+                    (q * a.in_step + a.in_offset, q as u32 * a.out_step + a.out_offset)
+                })
+            };
+            let pieces: Vec<_> = axis.slabs(most).flat_map(points).collect();
+            assert_eq!(pieces, points(axis).collect::<Vec<_>>());
+            assert!(axis.slabs(most).all(|a| a.points <= most));
+        }
+    }
 
     /// Every (input, output, tap) triple of the definition must occur once in either direction.
     #[test]

@@ -8,6 +8,10 @@ use super::{Lowering, ParamRef};
 use crate::error::Result;
 use gather::{Gather, WeightLayout};
 
+/// Most FLOPs of a dispatch: about 50 ms at 0.2 TFLOP/s, below which a device counts as slow (some
+/// systems reset a GPU that is silent for 2 s).
+const FLOPS_A_DISPATCH: u64 = 10_000_000_000;
+
 /// Kernel, stride and padding along D, H, W.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Geometry {

@@ -1,14 +1,20 @@
 //! The weight gradient: partial sums over chunks of points (split-K), then one sum in order.
 
 use super::gather::lane_shift;
-use super::{Conv3dBackwardWeight, Geometry};
+use super::{Conv3dBackwardWeight, FLOPS_A_DISPATCH, Geometry};
 use crate::gpu::{Binding, Dispatch, Kernel, Lifetime, linear_groups};
 use crate::ops::tensor::{Region, Storage, View, blocks_of};
 use crate::ops::{ConvVariant, Lowering, ParamRef};
+use std::ops::Range;
 
 /// Workgroups that keep the device busy; more chunks than that only cost partial sums.
 const WORKGROUPS_CPU: u32 = 32;
 const WORKGROUPS_GPU: u32 = 1024;
+
+/// Subgroup variant: operands of a chunk that should stay in cache, and the most partial sums that
+/// may come of it.
+const CHUNK_BYTES: u64 = 512 << 10;
+const PARTIAL_BYTES: u64 = 4 << 20;
 
 /// Points of a lane and turn in the subgroup variant.
 const ROWS: u32 = 4;
@@ -76,7 +82,7 @@ struct SubgroupParams {
     chunk_planes: u32,
     chunks: u32,
     shift: u32,
-    pad: u32,
+    chunk_first: u32,
 }
 
 #[repr(C)]
@@ -188,30 +194,35 @@ impl WeightGradient<'_> {
             y_base: place_y.base + (first - y.samples.start) * place_y.stride,
             y_stride: place_y.stride,
         };
-        let (partials, kernel, params, groups) = match l.variant {
-            ConvVariant::Simt => self.simt(l, &operands),
-            ConvVariant::Subgroup => self.subgroup(l, &operands),
-        };
-        let Partials { t_blocks, c_blocks, chunks, order } = partials;
+        let co_end = ((y.blocks.start + co_blocks) * 4).min(l.tensors.channels(self.dy));
+        let segments = l.tensors.segments(self.x);
+        let ci_total: u32 = segments.iter().sum();
         let [kd, kh, kw] = self.geometry.kernel;
         let taps = kd * kh * kw;
+        let points = u64::from(operands.samples) * u64::from(operands.q.iter().product::<u32>());
+        let co_here = u64::from(co_end - y.blocks.start * 4);
+        let flops = 2 * points * co_here * u64::from(ci_total.min(ci_blocks * 4) * taps);
+        let pieces = flops.div_ceil(FLOPS_A_DISPATCH).max(1) as u32;
+        let launch = |l: &Lowering, chunks: Range<u32>| match l.variant {
+            ConvVariant::Simt => self.simt(l, &operands, pieces, chunks),
+            ConvVariant::Subgroup => self.subgroup(l, &operands, pieces, chunks),
+        };
+        let Partials { t_blocks, c_blocks, chunks, order } = launch(l, 0..1).partials;
         let vec4s = u64::from(co_blocks.div_ceil(t_blocks) * t_blocks)
             * u64::from(ci_blocks.div_ceil(c_blocks) * c_blocks * 4 * taps);
         let bytes = vec4s * 16 * u64::from(chunks);
         let partial = l.tensors.slots.buffer("dw partial", bytes, Lifetime::Transient);
-        let co_total = l.tensors.channels(self.dy);
-        let segments = l.tensors.segments(self.x);
-        let ci_total: u32 = segments.iter().sum();
-        let co_end = ((y.blocks.start + co_blocks) * 4).min(co_total);
-        let points = u64::from(operands.samples) * u64::from(operands.q.iter().product::<u32>());
-        let co_here = u64::from(co_end - y.blocks.start * 4);
-        let flops = 2 * points * co_here * u64::from(ci_total.min(ci_blocks * 4) * taps);
-        let work = points * 16 * u64::from(co_blocks + ci_blocks);
-        let bindings =
-            vec![Binding::read(place_x.slot), Binding::read(place_y.slot), Binding::write(partial)];
-        let mut dispatch = Dispatch::new(kernel, &[0u8; 0], bindings, groups).work(flops, work);
-        dispatch.params = params;
-        l.recording.dispatch(dispatch);
+        let bytes_read = points * 16 * u64::from(co_blocks + ci_blocks);
+        let a_piece = chunks.div_ceil(pieces);
+        for first in (0..chunks).step_by(a_piece as usize) {
+            let count = a_piece.min(chunks - first);
+            let Launch { kernel, params, groups, .. } = launch(l, first..first + count);
+            let slots = [place_x.slot, place_y.slot].map(Binding::read);
+            let bindings = slots.into_iter().chain([Binding::write(partial)]).collect();
+            let part = |whole: u64| whole * u64::from(count) / u64::from(chunks);
+            let (flops, bytes) = (part(flops), part(bytes_read));
+            l.recording.dispatch(Dispatch { kernel, params, bindings, groups, flops, bytes });
+        }
         let strides = [kh * kw, kw, 1];
         let sum = SumParams {
             total: vec4s as u32,
@@ -246,7 +257,8 @@ impl WeightGradient<'_> {
         (items.div_ceil(chunk_items), chunk_items)
     }
 
-    fn simt(&self, l: &Lowering, o: &Operands) -> (Partials, Kernel, Vec<u8>, [u32; 3]) {
+    /// The kernel on a range of chunks, of which there are at least `pieces` where possible.
+    fn simt(&self, l: &Lowering, o: &Operands, pieces: u32, range: Range<u32>) -> Launch {
         let [kd, kh, kw] = self.geometry.kernel;
         let [sd, sh, sw] = self.geometry.stride;
         let co_tiles = o.co_blocks.div_ceil(4);
@@ -254,8 +266,9 @@ impl WeightGradient<'_> {
         let per_chunk = co_tiles * o.ci_blocks * kd;
         let vec4s = u64::from(co_tiles * 16 * o.ci_blocks * kd * kh * kw);
         let wanted = if l.tensors.caps().cpu { WORKGROUPS_CPU } else { WORKGROUPS_GPU };
+        let wanted = wanted.max(pieces * per_chunk);
         let (chunks, chunk_bricks) = Self::chunks(l, per_chunk, wanted, vec4s, bricks);
-        let groups = per_chunk * chunks;
+        let groups = per_chunk * range.len() as u32;
         let params = SimtParams {
             q: o.q,
             bricks,
@@ -275,17 +288,18 @@ impl WeightGradient<'_> {
             step_d: sd,
             chunk_bricks,
             groups,
-            chunk_first: 0,
+            chunk_first: range.start,
             co_blocks: o.co_blocks,
         };
         let constants = [("KH", kh), ("KW", kw), ("SH", sh), ("SW", sw)];
         let kernel = Kernel::with("conv3d/weight_simt", &constants.map(|(k, v)| (k, i64::from(v))));
         let partials = Partials { t_blocks: 4, c_blocks: 1, chunks, order: [0, 1, 2] };
-        let grid = linear_groups(u64::from(groups));
-        (partials, kernel, bytemuck::bytes_of(&params).to_vec(), grid)
+        let params = bytemuck::bytes_of(&params).to_vec();
+        Launch { partials, kernel, params, groups: linear_groups(u64::from(groups)) }
     }
 
-    fn subgroup(&self, l: &Lowering, o: &Operands) -> (Partials, Kernel, Vec<u8>, [u32; 3]) {
+    /// As [`WeightGradient::simt`].
+    fn subgroup(&self, l: &Lowering, o: &Operands, pieces: u32, range: Range<u32>) -> Launch {
         let [kd, kh, kw] = self.geometry.kernel;
         let lanes = l.tensors.caps().subgroup_lanes.unwrap_or(8);
         let step = self.geometry.stride[1];
@@ -295,7 +309,15 @@ impl WeightGradient<'_> {
         let planes = o.samples * o.q[0];
         let per_chunk = co_tiles * ci_tiles * kd * kw;
         let vec4s = u64::from(co_tiles * t * ci_tiles * c * 4 * kd * kh * kw);
-        let (chunks, chunk_planes) = Self::chunks(l, per_chunk, WORKGROUPS_CPU, vec4s, planes);
+        // A chunk's planes of both operands stay in a core's cache while all its workgroups read
+        // them, as long as the partial sums do not outgrow what that saves.
+        let block_bytes = |[d, h, w]: [u32; 3]| u64::from(o.samples * d * h * w) * 16;
+        let bytes = u64::from(o.co_blocks) * block_bytes(o.q)
+            + u64::from(o.ci_blocks) * block_bytes(o.x_edges);
+        let cached = bytes.div_ceil(CHUNK_BYTES).min(u64::from(planes)) as u32;
+        let small = (PARTIAL_BYTES / (vec4s * 16)) as u32;
+        let wanted = WORKGROUPS_CPU.max(cached.min(small).max(pieces) * per_chunk);
+        let (chunks, chunk_planes) = Self::chunks(l, per_chunk, wanted, vec4s, planes);
         let params = SubgroupParams {
             q: o.q,
             planes,
@@ -312,9 +334,9 @@ impl WeightGradient<'_> {
             offset: self.geometry.padding.map(|p| -(p as i32)),
             kw,
             chunk_planes,
-            chunks,
+            chunks: range.len() as u32,
             shift,
-            pad: 0,
+            chunk_first: range.start,
         };
         let row_step = ((lanes >> shift) * step).min(kh);
         let constants =
@@ -323,7 +345,8 @@ impl WeightGradient<'_> {
             Kernel::with("conv3d/weight_subgroup", &constants.map(|(k, v)| (k, i64::from(v))));
         let partials = Partials { t_blocks: t, c_blocks: c, chunks, order: [0, 2, 1] };
         let params = bytemuck::bytes_of(&params).to_vec();
-        (partials, kernel, params, [kd * kw, ci_tiles, co_tiles * chunks])
+        let groups = [kd * kw, ci_tiles, co_tiles * range.len() as u32];
+        Launch { partials, kernel, params, groups }
     }
 }
 
@@ -338,6 +361,14 @@ struct Operands {
     x_stride: u32,
     y_base: u32,
     y_stride: u32,
+}
+
+/// The kernel on some of the chunks.
+struct Launch {
+    partials: Partials,
+    kernel: Kernel,
+    params: Vec<u8>,
+    groups: [u32; 3],
 }
 
 /// Layout of the partial sums: blocks a tile, chunks, and which axes the loops over taps are.
