@@ -158,7 +158,9 @@ struct Params {
     out_offset: [u32; 3],
     x_h: u32,
     x_w: u32,
-    pad: [u32; 3],
+    /// First output channel of the region: where its bias begins.
+    bias_first: u32,
+    pad: [u32; 2],
 }
 
 /// Register tile of the subgroup variant: rows of points and channel blocks. Few wasted blocks
@@ -264,7 +266,8 @@ impl Gather {
             out_offset: axes.map(|a| a.out_offset),
             x_h: x_edges[1],
             x_w: x_edges[2],
-            pad: [0; 3],
+            bias_first: y.blocks.start * 4,
+            pad: [0; 2],
         };
         let texture = i64::from(l.tensors.of(self.y).storage == Storage::Texture);
         let (kernel, groups) = match l.variant {
