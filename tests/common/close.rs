@@ -14,6 +14,12 @@ pub fn close_shaped(
     tol: f64,
     shape: &[usize],
 ) -> Result<(), String> {
+    let largest = b.iter().fold(0f64, |m, v| m.max(f64::from(v.abs())));
+    within(what, a, b, if largest < 1e-12 { 1e-6 } else { tol * largest }, shape)
+}
+
+/// `|a - b| <= bound` everywhere.
+pub fn within(what: &str, a: &[f32], b: &[f32], bound: f64, shape: &[usize]) -> Result<(), String> {
     if a.len() != b.len() {
         return Err(format!("{what}: {} values instead of {}", a.len(), b.len()));
     }
@@ -24,8 +30,6 @@ pub fn close_shaped(
             return Err(format!("{of}{what}{at} is {} ({count} not finite)", values[i]));
         }
     }
-    let largest = b.iter().fold(0f64, |m, v| m.max(f64::from(v.abs())));
-    let bound = if largest < 1e-12 { 1e-6 } else { tol * largest };
     let off = |i: usize| (f64::from(a[i]) - f64::from(b[i])).abs();
     let Some(worst) = (0..a.len()).max_by(|&i, &j| off(i).total_cmp(&off(j))) else {
         return Ok(());

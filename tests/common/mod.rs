@@ -8,6 +8,7 @@ pub mod dense;
 pub mod fence;
 pub mod gamma;
 pub mod host_ops;
+pub mod shapes;
 pub mod spatial;
 pub mod unet;
 pub mod window;
