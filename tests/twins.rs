@@ -5,13 +5,15 @@ mod common;
 
 use asng_wgpu::gpu::Caps;
 use asng_wgpu::ops::ConvVariant;
-use asng_wgpu::ops::optimizer::Ranges;
+use asng_wgpu::ops::optimizer::{Average, Ranges};
 use asng_wgpu::ops::tensor::Storage;
 use asng_wgpu::reference::conv3d::Conv3d;
 use asng_wgpu::reference::norm::Norm;
 use asng_wgpu::reference::{loss, optimizer};
+use common::bench::Bench;
 use common::conv::Case;
 use common::dense::{LossCase, NormCase, OptimizerCase};
+use common::fence;
 use common::shapes::{PLAIN, SHAPES, TRANSPOSED, conv_case, conv_cases};
 use common::{close_shaped, generated, gpu};
 use proptest::prelude::*;
@@ -256,7 +258,8 @@ fn dice_ce(
     for (i, name) in ["ce", "dice", "total"].iter().enumerate() {
         // Absolute: the sum may cancel, each term is of the order of 1 or more.
         let bound = 1e-5 * f64::from(expected[0].abs() + expected[1].abs()).max(1.0);
-        if !(f64::from((values[i] - expected[i]).abs()) < bound) {
+        let near = f64::from((values[i] - expected[i]).abs()) < bound;
+        if !near {
             return Err(format!("{name} is {} instead of {}", values[i], expected[i]));
         }
     }
@@ -395,6 +398,28 @@ fn optimizers() {
     // More than one workgroup of partial sums of the norm.
     failures.extend(steps(false, false, 12.0, 20_000, vec![(0, 20_000)], caps).err());
     report(failures);
+}
+
+#[test]
+fn average() {
+    for len in [1usize, 64, 203, 5000] {
+        let mut b = Bench::new(gpu());
+        let padded = len.next_multiple_of(4);
+        let (first, second) = (b.flat(padded), b.flat(padded));
+        let result = b.flat(padded + 64).slot;
+        let (a, with, len64) = (first.slot, second.slot, len as u64);
+        Average { a, b: with, result, scale: 0.25, len: len64 }.lower(&mut b.lowering());
+        let memory = b.place(gpu()).unwrap();
+        let (x, y) = (generated(1, 0, len), generated(2, 3, len));
+        gpu().write(&memory, a, 0, &x).unwrap();
+        gpu().write(&memory, with, 0, &y).unwrap();
+        gpu().write(&memory, result, 0, &vec![fence::SENTINEL; padded + 64]).unwrap();
+        b.run(gpu(), &memory).unwrap();
+        let got: Vec<f32> = gpu().read(&memory, result, 0, padded + 64).unwrap();
+        let expected: Vec<f32> = x.iter().zip(&y).map(|(a, b)| (a + b) * 0.25).collect();
+        assert_eq!(got[..len], expected);
+        assert!(got[padded..].iter().all(|&v| v == fence::SENTINEL), "{len}");
+    }
 }
 
 #[test]

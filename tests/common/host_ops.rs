@@ -1,6 +1,6 @@
 //! Golden files of what runs on the host: normalisation, overlap metrics, the policy search.
 
-use super::{Golden, Outcome, text};
+use super::{Golden, Outcome, all, except, nothing, text};
 use asng_wgpu::data::preprocess::{Preprocessing, normalise};
 use asng_wgpu::metrics::overlaps;
 use asng_wgpu::search::asng::{Asng, AsngOptions};
@@ -10,7 +10,7 @@ use std::path::Path;
 
 pub fn run_zscore(golden: &Golden) -> Outcome {
     if let Some(what) = golden.differs("eps", 1e-8).or(golden.differs("std", "population")) {
-        return Ok(vec![what]);
+        return nothing(what);
     }
     let x = golden.get("x")?;
     let voxels = golden.edges("x")?.iter().product::<u32>() as usize;
@@ -22,7 +22,7 @@ pub fn run_zscore(golden: &Golden) -> Outcome {
             golden.check(name, &values)?;
         }
     }
-    Ok(vec![])
+    all()
 }
 
 /// Overlap of label maps: counts, Dice, IoU.
@@ -52,13 +52,14 @@ pub fn run_metrics(golden: &Golden) -> Outcome {
                 // JSON has no NaN: null stands where neither map has the label.
                 let wanted = value.as_f64().unwrap_or(f64::NAN);
                 let same = got == wanted || (got.is_nan() && wanted.is_nan());
-                if !same && !((got - wanted).abs() <= tol * wanted.abs()) {
+                let near = (got - wanted).abs() <= tol * wanted.abs();
+                if !same && !near {
                     return Err(format!("case {i}, label {label}: {name} {got} not {wanted}"));
                 }
             }
         }
     }
-    Ok(skipped.into_iter().map(|name| format!("{name} (no surface distances)")).collect())
+    except(skipped.into_iter().map(|name| format!("{name} (no surface distances)")).collect())
 }
 
 /// A run of the search method's authors' code.
@@ -118,7 +119,8 @@ pub fn run_asng(path: &Path) -> Result<Option<()>, String> {
             pairs.extend(ours.into_iter().zip(theirs).map(|(a, b)| ("theta", a, b)));
         }
         for (what, ours, theirs) in pairs {
-            if !((ours - theirs).abs() < 1e-9) {
+            let near = (ours - theirs).abs() < 1e-9;
+            if !near {
                 return Err(format!("step {i}: {what} is {ours} instead of {theirs}"));
             }
         }

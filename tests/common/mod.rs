@@ -14,13 +14,34 @@ pub mod unet;
 pub mod window;
 
 use asng_wgpu::gpu::{AdapterChoice, Gpu};
+use asng_wgpu::ops::ConvVariant;
 pub use close::{close, close_shaped};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-/// What a golden file's runner gives: the parts that it left out, by name, or what went wrong.
-pub type Outcome = Result<Vec<String>, String>;
+/// What a runner held of a golden file.
+pub enum Covered {
+    /// Everything but these parts, by name and reason.
+    Except(Vec<String>),
+    /// Nothing, for this reason.
+    Nothing(String),
+}
+
+/// What a golden file's runner gives, or what went wrong.
+pub type Outcome = Result<Covered, String>;
+
+pub fn all() -> Outcome {
+    except(vec![])
+}
+
+pub fn except(parts: Vec<String>) -> Outcome {
+    Ok(Covered::Except(parts))
+}
+
+pub fn nothing(reason: impl Into<String>) -> Outcome {
+    Ok(Covered::Nothing(reason.into()))
+}
 
 /// Errors of the library as text.
 pub fn text(e: impl std::fmt::Display) -> String {
@@ -168,6 +189,17 @@ pub fn golden_folder() -> PathBuf {
     std::env::var_os("ASNG_WGPU_GOLDEN")
         .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden"), PathBuf::from)
 }
+
+/// True where a file of much work should leave a variant out: on software adapters all variants
+/// but the preferred one are slow, and small files hold them too. `ASNG_WGPU_HEAVY=1` runs all.
+pub fn too_heavy(variant: ConvVariant) -> bool {
+    let caps = gpu().caps();
+    let preferred = ConvVariant::available(caps)[0];
+    caps.cpu && variant != preferred && std::env::var_os("ASNG_WGPU_HEAVY").is_none()
+}
+
+/// Why, for what [`too_heavy`] leaves out.
+pub const HEAVY: &str = "slow in this variant on a software adapter; see ASNG_WGPU_HEAVY";
 
 /// A device with bounds checks in its shaders.
 pub fn gpu() -> &'static Gpu {

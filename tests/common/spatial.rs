@@ -2,7 +2,7 @@
 
 use super::bench::{Bench, KEEP};
 use super::fence::Fenced;
-use super::{Golden, Outcome, close, text};
+use super::{Golden, Outcome, close, except, nothing, text};
 use asng_wgpu::augment::batch::{Augmenter, AugmenterSpec};
 use asng_wgpu::gpu::{Gpu, Memory, Program, SlotId};
 use asng_wgpu::ops::noise::Noise;
@@ -146,7 +146,7 @@ pub fn run_spatial(g: &Golden, gpu: &Gpu) -> Outcome {
     let labels: Vec<u32> = g.get("seg")?.i32s.iter().map(|&v| v as u32).collect();
     let channels = image.len() / labels.len();
     if channels > MAX_CHANNELS {
-        return Ok(vec![format!("{channels} channels (the engine augments up to {MAX_CHANNELS})")]);
+        return nothing(format!("{channels} channels (the engine augments up to {MAX_CHANNELS})"));
     }
     let on = |key: &str| g.params[key].as_bool().unwrap_or(false);
     let number = |key: &str| g.params[key].as_f64().unwrap_or(0.0);
@@ -192,7 +192,7 @@ pub fn run_spatial(g: &Golden, gpu: &Gpu) -> Outcome {
         }
     }
     let outputs = [g.names("data_o"), g.names("seg_o")].concat();
-    Ok(left_out(&outputs, |name| {
+    except(left_out(&outputs, |name| {
         let old = name.ends_with("_ge05").then_some("the label rule of batchgenerators 0.21");
         order_and_mode(name).or(old)
     }))
@@ -270,7 +270,7 @@ pub fn run_map_coordinates(g: &Golden, gpu: &Gpu) -> Outcome {
     (0..voxels).filter(|&v| rounded[v]).for_each(|v| out[v] = reference[v]);
     g.check(name, &out)?;
     let outputs = [g.names("y_o"), g.names("label_o"), g.names("coef3")].concat();
-    Ok(left_out(&outputs, |name| {
+    except(left_out(&outputs, |name| {
         let value = name.contains("_cval").then_some("a value other than 0 outside");
         order_and_mode(name).or(value)
     }))
@@ -279,7 +279,7 @@ pub fn run_map_coordinates(g: &Golden, gpu: &Gpu) -> Outcome {
 /// gaussian_filter, mode constant, by kernel and twin.
 pub fn run_gaussian(g: &Golden, gpu: &Gpu) -> Outcome {
     if let Some(what) = g.differs("truncate", 4.0).or(g.differs("cval", 0.0)) {
-        return Ok(vec![what]);
+        return nothing(what);
     }
     let shape = g.edges("x")?;
     let x = &g.get("x")?.f32s;
@@ -306,7 +306,7 @@ pub fn run_gaussian(g: &Golden, gpu: &Gpu) -> Outcome {
         let twin: Vec<f32> = twin.iter().map(|&v| v as f32).collect();
         close(&format!("{key} (twin)"), &twin, &g.get(&key)?.f32s, 1e-6)?;
     }
-    Ok(skipped)
+    except(skipped)
 }
 
 /// An augmenter with its batch, ready to run.

@@ -1,6 +1,6 @@
 //! Sliding window weights and predictions of golden files.
 
-use super::{Golden, Outcome, close_sampled, text};
+use super::{Golden, Outcome, all, close_sampled, except, nothing, text};
 use asng_wgpu::gpu::Gpu;
 use asng_wgpu::infer::predictor::{Predictor, WindowOptions, argmax};
 use asng_wgpu::infer::window::{gaussian, tile_starts};
@@ -10,7 +10,7 @@ use asng_wgpu::ops::ConvVariant;
 
 pub fn run_weights(golden: &Golden) -> Outcome {
     if let Some(what) = golden.differs("sigma_scale", 0.125) {
-        return Ok(vec![what]);
+        return nothing(what);
     }
     for name in golden.names("gauss") {
         let patch = golden.triple(&name.replacen("gauss", "patch", 1))?;
@@ -31,15 +31,14 @@ pub fn run_weights(golden: &Golden) -> Outcome {
             }
         }
     }
-    Ok(vec![])
+    all()
 }
 
 pub fn run_prediction(golden: &Golden, gpu: &Gpu, variant: ConvVariant) -> Outcome {
-    let mut skipped = Vec::new();
-    skipped.extend(golden.differs("gaussian", true));
-    if !skipped.is_empty() {
-        return Ok(skipped);
+    if let Some(what) = golden.differs("gaussian", true) {
+        return nothing(what);
     }
+    let mut skipped = Vec::new();
     let source = golden.params["weights_from"].as_str().ok_or("no 'weights_from'")?;
     let file = source.split_whitespace().next().ok_or("no file in 'weights_from'")?;
     let network = Golden::load(&golden.folder.join(file))?;
@@ -58,6 +57,10 @@ pub fn run_prediction(golden: &Golden, gpu: &Gpu, variant: ConvVariant) -> Outco
         }
         if mirror && let Some(what) = golden.differs("mirror_axes", vec![0, 1, 2]) {
             skipped.push(what);
+            continue;
+        }
+        if mirror && super::too_heavy(variant) {
+            skipped.push(format!("{seg} ({})", super::HEAVY));
             continue;
         }
         let options = WindowOptions { step, mirror };
@@ -81,5 +84,5 @@ pub fn run_prediction(golden: &Golden, gpu: &Gpu, variant: ConvVariant) -> Outco
             }
         }
     }
-    Ok(skipped)
+    except(skipped)
 }
