@@ -8,8 +8,9 @@ use asng_wgpu::ops::tensor::host;
 use asng_wgpu::ops::warp::{Placement, WarpRecord, flags};
 use asng_wgpu::reference;
 use common::gamma::gamma;
-use common::gpu;
+use common::property::property;
 use common::spatial::{batch, matrix, noise, smooth, warp};
+use common::{close_shaped, generated, gpu};
 
 /// Numbers of a small generator, in \[0, 1).
 fn values(n: usize, seed: u32) -> Vec<f32> {
@@ -86,6 +87,38 @@ fn displacement_has_the_standard_deviation_of_theory() {
     let theory =
         (1.0 / 3f64).sqrt() * (1.0 / (2.0 * std::f64::consts::PI.sqrt() * sigma)).powf(1.5);
     assert!((std / theory - 1.0).abs() < 0.12, "{std} {theory}");
+}
+
+#[test]
+fn smoothing_and_gamma_of_random_shapes() {
+    let gpu = gpu();
+    let wide = |x: &[f32]| x.iter().map(|&v| f64::from(v)).collect::<Vec<_>>();
+    let narrow = |x: &[f64]| x.iter().map(|&v| v as f32).collect::<Vec<_>>();
+    let input = (
+        proptest::array::uniform3(1u32..24),
+        proptest::array::uniform3(0.0f64..9.0),
+        proptest::collection::vec(0.4f64..2.5, 1..9),
+        0u32..1000,
+    );
+    property(24, input, |(shape, sigmas, exponents, seed)| {
+        let edges = shape.map(|e| e as usize);
+        let voxels = edges.iter().product::<usize>();
+        let field = generated(seed, 0, 3 * voxels);
+        let out = smooth(gpu, &field, shape, sigmas)?;
+        for (got, x) in out.chunks(voxels).zip(field.chunks(voxels)) {
+            let twin = narrow(&reference::smooth::gaussian(&wide(x), edges, sigmas));
+            close_shaped("smooth", got, &twin, 2e-5, &edges)?;
+        }
+        let image = generated(seed + 1, 2, exponents.len() * voxels);
+        let record = WarpRecord::copy(&Placement::whole(shape, [0; 3], shape));
+        let record = record.gamma(&exponents, false).map_err(|e| e.to_string())?;
+        let out = gamma(gpu, record, &image, exponents.len() as u32, shape)?;
+        for (c, (got, x)) in out.chunks(voxels).zip(image.chunks(voxels)).enumerate() {
+            let twin = narrow(&reference::gamma::gamma(&wide(x), exponents[c]));
+            close_shaped("gamma", got, &twin, 1e-4, &edges)?;
+        }
+        Ok(())
+    });
 }
 
 fn against_twin(gpu: &Gpu, record: WarpRecord, box_: (&[f32], &[u32]), patch: [u32; 3]) {

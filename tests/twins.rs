@@ -14,10 +14,10 @@ use common::bench::Bench;
 use common::conv::Case;
 use common::dense::{LossCase, NormCase, OptimizerCase};
 use common::fence;
+use common::property::property;
 use common::shapes::{PLAIN, SHAPES, TRANSPOSED, conv_case, conv_cases};
 use common::{close_shaped, generated, gpu};
 use proptest::prelude::*;
-use proptest::test_runner::{Config, RngSeed, TestRunner};
 
 /// f32 sums of up to some thousand products of numbers around 1, relative to the largest result:
 /// the golden files' own bound for such sums.
@@ -36,23 +36,6 @@ fn narrow(values: &[f64]) -> Vec<f32> {
 /// Panics with all failures of a list of cases.
 fn report(failures: Vec<String>) {
     assert!(failures.is_empty(), "{} failures\n{}", failures.len(), failures.join("\n"));
-}
-
-/// Runs a property on few random inputs of a fixed seed.
-fn property<S: Strategy>(cases: u32, strategy: S, test: impl Fn(S::Value) -> Result<(), String>) {
-    const SEED: u64 = 20_240_229;
-    let config = Config {
-        cases,
-        rng_seed: RngSeed::Fixed(SEED),
-        failure_persistence: None,
-        max_shrink_iters: 64,
-        ..Config::default()
-    };
-    let outcome =
-        TestRunner::new(config).run(&strategy, |value| test(value).map_err(TestCaseError::fail));
-    if let Err(e) = outcome {
-        panic!("with PROPTEST_RNG_SEED={SEED}: {e}");
-    }
 }
 
 fn conv(case: &Case, caps: &Caps, variant: ConvVariant, storage: Storage) -> Result<(), String> {

@@ -49,11 +49,11 @@ pub fn within(what: &str, a: &[f32], b: &[f32], bound: f64, shape: &[usize]) -> 
     ))
 }
 
-/// `[n 1, c 0, d 2, h 3, w 4]` where the shape fits, else `[i]`.
+/// `[n 1, c 0, d 2, h 3, w 4]` where the shape is that of a volume, else `[i]`.
 pub fn position(shape: &[usize], index: usize, len: usize) -> String {
     let names = ["n", "c", "d", "h", "w"];
     let axes = shape.len();
-    if axes == 0 || axes > names.len() || shape.iter().product::<usize>() != len {
+    if axes < 3 || axes > names.len() || shape.iter().product::<usize>() != len {
         return format!("[{index}]");
     }
     let mut rest = index;

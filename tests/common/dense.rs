@@ -6,7 +6,8 @@ use super::{
     Array, Golden, Outcome, all, close, close_sampled, except, generated_input, last3, nothing,
     text,
 };
-use asng_wgpu::gpu::{Caps, Gpu};
+use asng_wgpu::gpu::{Caps, Gpu, Memory, MemoryPlan, Program, Recording};
+use asng_wgpu::ops::ConvVariant;
 use asng_wgpu::ops::loss::{DiceCrossEntropy, DownsampleLabels, out_elements};
 use asng_wgpu::ops::norm::{
     NormActivation, NormActivationBackward, NormStatistics, statistics_slot,
@@ -45,7 +46,7 @@ pub fn norm(
 ) -> Result<NormResults, String> {
     let [n, c, d, h, w] = case.shape;
     let edges = [d, h, w].map(|e| e as u32);
-    let mut b = Bench::of(caps, asng_wgpu::ops::ConvVariant::Simt);
+    let mut b = Bench::of(caps, ConvVariant::Simt);
     let (z, da) = (b.view(&case.shape)?, b.view(&case.shape)?);
     let da2 = case.da2.as_ref().map(|_| b.view(&case.shape)).transpose()?;
     let a = Fenced::add(&mut b, n as u32, c as u32, edges, storage)?;
@@ -180,7 +181,7 @@ pub fn loss(
 ) -> Result<(Vec<f32>, Vec<f32>), String> {
     let [n, classes, d, h, w] = case.shape;
     let edges = [d, h, w].map(|e| e as u32);
-    let mut b = Bench::of(caps, asng_wgpu::ops::ConvVariant::Simt);
+    let mut b = Bench::of(caps, ConvVariant::Simt);
     let logits = b.view(&case.shape)?;
     let dlogits = Fenced::add(&mut b, n as u32, classes as u32, edges, storage)?;
     let labels = b.slot(case.labels.len() * 4);
@@ -359,7 +360,7 @@ pub fn optimizer(
 ) -> Result<Vec<OptimizerResults>, String> {
     let len = case.p0.len();
     let padded = len.next_multiple_of(64);
-    let mut b = Bench::of(caps, asng_wgpu::ops::ConvVariant::Simt);
+    let mut b = Bench::of(caps, ConvVariant::Simt);
     let mut flat = || b.flat(padded).slot;
     let (parameters, gradient, trial) = (flat(), flat(), flat());
     let state = if case.adam { vec![flat(), flat(), flat()] } else { vec![flat()] };
@@ -377,11 +378,11 @@ pub fn optimizer(
     step.lower(&mut l);
     let trials = l.recording.commands.len();
     OptimizerStep { trial: None, ..step }.lower(&mut l);
-    let real = asng_wgpu::gpu::Recording { commands: b.recording.commands.split_off(trials) };
-    let plan = asng_wgpu::gpu::MemoryPlan::new(&b.tensors.slots, &[&b.recording, &real]);
-    let memory = asng_wgpu::gpu::Memory::new(gpu, &b.tensors.slots, &plan).map_err(text)?;
+    let real = Recording { commands: b.recording.commands.split_off(trials) };
+    let plan = MemoryPlan::new(&b.tensors.slots, &[&b.recording, &real]);
+    let memory = Memory::new(gpu, &b.tensors.slots, &plan).map_err(text)?;
     let trial_program = b.program(gpu, &memory)?;
-    let program = asng_wgpu::gpu::Program::new(gpu, &memory, &real).map_err(text)?;
+    let program = Program::new(gpu, &memory, &real).map_err(text)?;
     let read = |slot| -> Result<Vec<f32>, String> { gpu.read(&memory, slot, 0, len).map_err(text) };
     gpu.write(&memory, parameters, 0, case.p0).map_err(text)?;
     gpu.write(&memory, trial, 0, case.p0).map_err(text)?;

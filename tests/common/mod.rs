@@ -8,6 +8,7 @@ pub mod dense;
 pub mod fence;
 pub mod gamma;
 pub mod host_ops;
+pub mod property;
 pub mod shapes;
 pub mod spatial;
 pub mod unet;
