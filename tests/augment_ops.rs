@@ -1,17 +1,16 @@
-//! The augmentation kernels against golden files and their CPU twins.
+//! The augmentation kernels against their CPU twins.
 
-mod common_aug;
+mod common;
 
 use asng_wgpu::augment::batch::{AugmenterSpec, reach};
 use asng_wgpu::gpu::{AdapterChoice, Gpu, Kernel, shader};
 use asng_wgpu::ops::tensor::host;
 use asng_wgpu::ops::warp::{Placement, WarpRecord, flags};
 use asng_wgpu::reference;
-use common_aug::*;
-
-fn gpu() -> Gpu {
-    Gpu::open(&AdapterChoice::default(), true).unwrap()
-}
+use common::gamma::gamma;
+use common::property::property;
+use common::spatial::{batch, matrix, noise, smooth, warp};
+use common::{close_shaped, generated, gpu};
 
 /// Numbers of a small generator, in \[0, 1).
 fn values(n: usize, seed: u32) -> Vec<f32> {
@@ -53,20 +52,6 @@ fn shaders_and_host_agree_on_the_record() {
 }
 
 #[test]
-fn golden_files() {
-    let gpu = gpu();
-    let spatial = ["all", "elastic_only", "elastic_small_sigma", "affine_only_2ch", "sigma_zero"];
-    let mut failures = Vec::new();
-    for name in spatial {
-        let g = Golden::load(&format!("spatial_{name}")).unwrap();
-        failures.extend(run_spatial(&g, &gpu).err().map(|e| format!("{name}: {e}")));
-    }
-    failures.extend(run_gaussian(&Golden::load("gaussian_blur").unwrap(), &gpu).err());
-    failures.extend(run_gamma(&Golden::load("gamma").unwrap(), &gpu).err());
-    assert!(failures.is_empty(), "{failures:#?}");
-}
-
-#[test]
 fn noise_is_its_twin_bit_for_bit() {
     let gpu = gpu();
     let shape = [5, 7, 9];
@@ -75,7 +60,7 @@ fn noise_is_its_twin_bit_for_bit() {
             .elastic(1.0, 2.0, key, planar)
             .unwrap();
         let twin = reference::noise::field(key, shape.map(|e| e as usize), planar);
-        assert_eq!(noise(&gpu, record, shape).unwrap(), twin);
+        assert_eq!(noise(gpu, record, shape).unwrap(), twin);
     }
     let x = reference::noise::field(3, [40, 40, 40], false);
     let mean = x.iter().map(|&v| f64::from(v)).sum::<f64>() / x.len() as f64;
@@ -89,7 +74,7 @@ fn displacement_has_the_standard_deviation_of_theory() {
     let shape = [40, 48, 40];
     let sigma = 3.0;
     let field = reference::noise::field(11, shape.map(|e| e as usize), false);
-    let out = smooth(&gpu, &field, shape, [sigma; 3]).unwrap();
+    let out = smooth(gpu, &field, shape, [sigma; 3]).unwrap();
     let inner: Vec<f64> = (0..out.len())
         .filter(|i| {
             let v = i % (40 * 48 * 40);
@@ -102,6 +87,38 @@ fn displacement_has_the_standard_deviation_of_theory() {
     let theory =
         (1.0 / 3f64).sqrt() * (1.0 / (2.0 * std::f64::consts::PI.sqrt() * sigma)).powf(1.5);
     assert!((std / theory - 1.0).abs() < 0.12, "{std} {theory}");
+}
+
+#[test]
+fn smoothing_and_gamma_of_random_shapes() {
+    let gpu = gpu();
+    let wide = |x: &[f32]| x.iter().map(|&v| f64::from(v)).collect::<Vec<_>>();
+    let narrow = |x: &[f64]| x.iter().map(|&v| v as f32).collect::<Vec<_>>();
+    let input = (
+        proptest::array::uniform3(1u32..24),
+        proptest::array::uniform3(0.0f64..9.0),
+        proptest::collection::vec(0.4f64..2.5, 1..9),
+        0u32..1000,
+    );
+    property(24, input, |(shape, sigmas, exponents, seed)| {
+        let edges = shape.map(|e| e as usize);
+        let voxels = edges.iter().product::<usize>();
+        let field = generated(seed, 0, 3 * voxels);
+        let out = smooth(gpu, &field, shape, sigmas)?;
+        for (got, x) in out.chunks(voxels).zip(field.chunks(voxels)) {
+            let twin = narrow(&reference::smooth::gaussian(&wide(x), edges, sigmas));
+            close_shaped("smooth", got, &twin, 2e-5, &edges)?;
+        }
+        let image = generated(seed + 1, 2, exponents.len() * voxels);
+        let record = WarpRecord::copy(&Placement::whole(shape, [0; 3], shape));
+        let record = record.gamma(&exponents, false).map_err(|e| e.to_string())?;
+        let out = gamma(gpu, record, &image, exponents.len() as u32, shape)?;
+        for (c, (got, x)) in out.chunks(voxels).zip(image.chunks(voxels)).enumerate() {
+            let twin = narrow(&reference::gamma::gamma(&wide(x), exponents[c]));
+            close_shaped("gamma", got, &twin, 1e-4, &edges)?;
+        }
+        Ok(())
+    });
 }
 
 fn against_twin(gpu: &Gpu, record: WarpRecord, box_: (&[f32], &[u32]), patch: [u32; 3]) {
@@ -139,15 +156,15 @@ fn warp_matches_its_twin() {
             .elastic(1.5, 0.0, 1, false)
             .unwrap()
             .mirror([true, false, true]);
-        against_twin(&gpu, record, (&image, &labels), patch);
+        against_twin(gpu, record, (&image, &labels), patch);
     }
     // A box smaller than the case, and a draw that reaches beyond both.
     let (image, labels) = source([9, 10, 12], 2, 3);
     let inner = Placement { box_start: [3, 2, 5], box_shape: [9, 10, 12], ..whole };
-    against_twin(&gpu, WarpRecord::copy(&inner).affine(turned), (&image, &labels), patch);
+    against_twin(gpu, WarpRecord::copy(&inner).affine(turned), (&image, &labels), patch);
     let far = Placement { patch_start: [400, -900, 0], ..inner };
     let record = WarpRecord::copy(&far).affine(turned);
-    let (out, seg) = warp(&gpu, record, &image, &labels, None, patch).unwrap();
+    let (out, seg) = warp(gpu, record, &image, &labels, None, patch).unwrap();
     assert!(out.iter().all(|&v| v == 0.0) && seg.iter().all(|&l| l == 0));
 }
 
@@ -160,7 +177,7 @@ fn without_a_spatial_part_voxels_are_copied_bit_for_bit() {
     for mirror in [[false; 3], [true, false, false], [false, true, true]] {
         let start = [1, 2, -1];
         let record = WarpRecord::copy(&Placement::whole(case, start, patch)).mirror(mirror);
-        let (out, seg) = warp(&gpu, record, &image, &labels, None, patch).unwrap();
+        let (out, seg) = warp(gpu, record, &image, &labels, None, patch).unwrap();
         let voxels = patch.iter().product::<u32>() as usize;
         for v in 0..voxels as i32 {
             let p = patch.map(|e| e as i32);
@@ -188,8 +205,8 @@ fn gamma_keeps_the_mask_and_works_over_two_blocks() {
     }
     let exponents = [0.7, 1.0, 1.5, 2.0, 0.9];
     let record = WarpRecord::copy(&Placement::whole(shape, [0; 3], shape));
-    assert_eq!(gamma(&gpu, record, &image, 5, shape).unwrap(), image);
-    let out = gamma(&gpu, record.gamma(&exponents, true).unwrap(), &image, 5, shape).unwrap();
+    assert_eq!(gamma(gpu, record, &image, 5, shape).unwrap(), image);
+    let out = gamma(gpu, record.gamma(&exponents, true).unwrap(), &image, 5, shape).unwrap();
     for c in 0..5 {
         let x: Vec<f64> = image[c * n..][..n].iter().map(|&v| f64::from(v)).collect();
         for (v, y) in reference::gamma::gamma(&x, exponents[c]).into_iter().enumerate() {
@@ -217,16 +234,16 @@ fn a_batch_is_its_twins_and_the_same_every_time() {
     let (image, labels) = source(case, 2, 3);
     let capacity = labels.len() as u64;
     let spec = AugmenterSpec { batch: 2, channels: 2, patch, capacity, candidates: 2 };
-    let b = batch(&gpu, spec, false).unwrap();
+    let b = batch(gpu, spec, false).unwrap();
     let at = Placement::whole(case, [12, 8, 13], patch);
     let records = [all_on(&at, 99), WarpRecord::copy(&at)];
     for sample in 0..2 {
-        b.augmenter.upload_source(&gpu, &b.memory, sample, &image, &labels).unwrap();
+        b.augmenter.upload_source(gpu, &b.memory, sample, &image, &labels).unwrap();
     }
-    b.augmenter.upload_draws(&gpu, &b.memory, 0, &records).unwrap();
+    b.augmenter.upload_draws(gpu, &b.memory, 0, &records).unwrap();
     let run = || {
-        b.program.submit(&gpu).unwrap();
-        let out = host::download(&gpu, &b.memory, &b.bench.tensors, b.image).unwrap();
+        b.program.submit(gpu).unwrap();
+        let out = host::download(gpu, &b.memory, &b.bench.tensors, b.image).unwrap();
         (out, gpu.read::<u32>(&b.memory, b.labels, 0, 2 * n).unwrap())
     };
     let (out, seg) = run();
@@ -248,9 +265,9 @@ fn a_batch_is_its_twins_and_the_same_every_time() {
     let copy = reference::warp::warp(&records[1], &image, &labels, &field, p);
     let same = copy.image.iter().zip(&out[2 * n..]).all(|(a, b)| *a as f32 == *b);
     assert!(same && seg[n..] == copy.labels[..]);
-    assert!(b.augmenter.upload_draws(&gpu, &b.memory, 0, &records[..1]).is_err());
-    assert!(b.augmenter.upload_draws(&gpu, &b.memory, 2, &records).is_err());
-    assert!(b.augmenter.upload_source(&gpu, &b.memory, 0, &image[1..], &labels).is_err());
+    assert!(b.augmenter.upload_draws(gpu, &b.memory, 0, &records[..1]).is_err());
+    assert!(b.augmenter.upload_draws(gpu, &b.memory, 2, &records).is_err());
+    assert!(b.augmenter.upload_source(gpu, &b.memory, 0, &image[1..], &labels).is_err());
 }
 
 #[test]
@@ -260,7 +277,7 @@ fn the_reached_box_gives_what_the_whole_case_gives() {
     let (image, labels) = source(case, 1, 3);
     let at = Placement::whole(case, [25, 20, 28], patch);
     let field = reference::noise::field(4, patch.map(|e| e as usize), false);
-    let smoothed = smooth(&gpu, &field, patch, [4.0; 3]).unwrap();
+    let smoothed = smooth(gpu, &field, patch, [4.0; 3]).unwrap();
     let whole = WarpRecord::copy(&at)
         .affine(matrix([0.2, 0.3, -0.2], 1.2))
         .elastic(150.0, 4.0, 4, false)
@@ -278,15 +295,15 @@ fn the_reached_box_gives_what_the_whole_case_gives() {
             cut_labels.extend(&labels[from..from + shape[2] as usize]);
         }
     }
-    let a = warp(&gpu, whole, &image, &labels, Some(&smoothed), patch).unwrap();
-    let b = warp(&gpu, part, &cut, &cut_labels, Some(&smoothed), patch).unwrap();
+    let a = warp(gpu, whole, &image, &labels, Some(&smoothed), patch).unwrap();
+    let b = warp(gpu, part, &cut, &cut_labels, Some(&smoothed), patch).unwrap();
     assert!(a == b && whole.has(flags::ELASTIC));
 }
 
 #[test]
 #[ignore = "timing; run in release mode"]
 fn time_of_a_batch() {
-    let gpu = Gpu::open(&AdapterChoice::default(), false).unwrap();
+    let gpu = &Gpu::open(&AdapterChoice::default(), false).unwrap();
     for patch in [[40, 56, 40], [64, 64, 64]] {
         let case = patch.map(|e| e + 24);
         let (image, labels) = source(case, 1, 3);
@@ -294,20 +311,20 @@ fn time_of_a_batch() {
         let spec = AugmenterSpec { batch: 1, channels: 1, patch, capacity, candidates: 1 };
         let at = Placement::whole(case, [12; 3], patch);
         for (name, record) in [("all on", all_on(&at, 1)), ("copy", WarpRecord::copy(&at))] {
-            let b = batch(&gpu, spec, false).unwrap();
-            b.augmenter.upload_source(&gpu, &b.memory, 0, &image, &labels).unwrap();
-            b.augmenter.upload_draws(&gpu, &b.memory, 0, &[record]).unwrap();
+            let b = batch(gpu, spec, false).unwrap();
+            b.augmenter.upload_source(gpu, &b.memory, 0, &image, &labels).unwrap();
+            b.augmenter.upload_draws(gpu, &b.memory, 0, &[record]).unwrap();
             let mut times = Vec::new();
             for _ in 0..12 {
                 let start = std::time::Instant::now();
-                b.program.submit(&gpu).unwrap();
+                b.program.submit(gpu).unwrap();
                 gpu.wait().unwrap();
                 times.push(start.elapsed().as_secs_f64() * 1e3);
             }
             times.sort_by(f64::total_cmp);
             println!("{} {patch:?} {name}: {:.2} ms", gpu.name(), times[times.len() / 2]);
             if gpu.caps().timestamps {
-                for t in b.program.profile(&gpu).unwrap() {
+                for t in b.program.profile(gpu).unwrap() {
                     println!("  {:40} {:.2} ms", t.kernel, t.ms);
                 }
             }

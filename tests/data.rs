@@ -4,8 +4,6 @@
 mod common;
 #[path = "data/dataset.rs"]
 mod dataset;
-#[path = "data/golden.rs"]
-mod golden;
 #[path = "data/nifti.rs"]
 mod nifti;
 #[path = "data/real.rs"]

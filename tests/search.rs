@@ -1,6 +1,4 @@
-//! The policy search against the authors' runs, and properties of search and draws.
-
-use std::path::{Path, PathBuf};
+//! Properties of the policy search and of draws.
 
 use asng_wgpu::augment::draw::{Draw, StreamKey, draw};
 use asng_wgpu::search::asng::{Asng, AsngOptions, UpdateOutcome, theta_min};
@@ -14,86 +12,6 @@ use asng_wgpu::search::space::{Field, Space};
 use proptest::prelude::*;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
-use serde::Deserialize;
-
-/// A run of the method's authors' code.
-#[derive(Deserialize)]
-struct Run {
-    categories: Vec<usize>,
-    lambda_: usize,
-    alpha: f64,
-    delta_init: f64,
-    #[serde(rename = "Delta_max")]
-    delta_max: Option<f64>,
-    steps: Vec<Step>,
-}
-
-#[derive(Deserialize)]
-struct Step {
-    samples: Vec<Vec<usize>>,
-    losses: Vec<f64>,
-    #[serde(rename = "Delta")]
-    delta: f64,
-    gamma: f64,
-    s_norm2: f64,
-    theta: Option<Vec<Vec<f64>>>,
-}
-
-fn golden_folder() -> PathBuf {
-    match std::env::var_os("ASNG_WGPU_GOLDEN") {
-        Some(folder) => folder.into(),
-        None => Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden"),
-    }
-}
-
-#[test]
-fn replays_the_authors_runs() {
-    let mut files: Vec<PathBuf> = std::fs::read_dir(golden_folder())
-        .expect("the folder of golden files")
-        .map(|entry| entry.expect("a folder entry").path())
-        .filter(|path| {
-            let name = path.file_name().unwrap_or_default().to_string_lossy();
-            name.starts_with("asng_") && name.ends_with(".json")
-        })
-        .collect();
-    files.sort();
-    assert!(!files.is_empty(), "no asng_*.json in {}", golden_folder().display());
-    for path in files {
-        let run: Run = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
-        let options = AsngOptions {
-            alpha: run.alpha,
-            delta_init: run.delta_init,
-            delta_max: run.delta_max,
-            fixed_step: false,
-        };
-        let mut asng = Asng::new(Categorical::uniform(&run.categories), options);
-        let mut worst = 0f64;
-        let mut check = |what: &str, step: usize, ours: f64, theirs: f64| {
-            worst = worst.max((ours - theirs).abs());
-            assert!(
-                (ours - theirs).abs() < 1e-9,
-                "{} step {step} {what}: {ours} instead of {theirs}",
-                path.display()
-            );
-        };
-        let mut skipped = 0;
-        for (i, step) in run.steps.iter().enumerate() {
-            assert_eq!(step.samples.len(), run.lambda_);
-            let outcome = asng.update(&step.samples, &step.losses);
-            skipped += usize::from(outcome == UpdateOutcome::SkippedEqual);
-            check("Delta", i, asng.delta(), step.delta);
-            check("gamma", i, asng.gamma(), step.gamma);
-            check("|s|^2", i, asng.s_norm2(), step.s_norm2);
-            let Some(theta) = &step.theta else { continue };
-            assert_eq!(theta.len(), run.categories.len());
-            for (ours, theirs) in asng.theta().rows().iter().zip(theta) {
-                assert_eq!(ours.len(), theirs.len());
-                ours.iter().zip(theirs).for_each(|(a, b)| check("theta", i, *a, *b));
-            }
-        }
-        println!("{}: worst {worst:.1e}, {skipped} skipped", path.display());
-    }
-}
 
 fn assert_distribution(theta: &Categorical) {
     let d = theta.counts().iter().filter(|k| **k > 1).count();

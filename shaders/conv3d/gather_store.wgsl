@@ -12,6 +12,7 @@ struct Params {
     out_step_d: u32, out_step_h: u32, out_step_w: u32, groups: u32,
     out_offset_d: u32, out_offset_h: u32, out_offset_w: u32, x_h: u32,
     x_w: u32, kw: u32, shift: u32, tiles_w: u32,
+    bias_first: u32, pad0: u32, pad1: u32, pad2: u32,
 }
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(3) var<storage, read> bias: array<f32>;
@@ -25,10 +26,10 @@ fn bias_of(block: u32) -> vec4<f32> {
     var b = vec4(0.0);
     let c = block * 4u;
     if p.has_bias == 1u {
-        if c < p.co_count { b.x = bias[c]; }
-        if c + 1u < p.co_count { b.y = bias[c + 1u]; }
-        if c + 2u < p.co_count { b.z = bias[c + 2u]; }
-        if c + 3u < p.co_count { b.w = bias[c + 3u]; }
+        if c < p.co_count { b.x = bias[p.bias_first + c]; }
+        if c + 1u < p.co_count { b.y = bias[p.bias_first + c + 1u]; }
+        if c + 2u < p.co_count { b.z = bias[p.bias_first + c + 2u]; }
+        if c + 3u < p.co_count { b.w = bias[p.bias_first + c + 3u]; }
     }
     return b;
 }

@@ -10,6 +10,10 @@ use crate::error::{Error, Result};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+/// How long a read waits for its callback once the device is idle: another thread that polls the
+/// same device may be the one that runs it.
+const READ_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(60);
+
 /// A compiled variant of a shader.
 #[derive(Debug)]
 pub(super) struct Pipeline {
@@ -318,7 +322,7 @@ impl Gpu {
         self.wait()?;
         let failed =
             |text: String| Error::Device(format!("'{}' cannot be read back: {text}", self.name));
-        match receiver.try_recv() {
+        match receiver.recv_timeout(READ_TIMEOUT) {
             Ok(Ok(())) => {}
             Ok(Err(e)) => return Err(failed(e.to_string())),
             Err(e) => return Err(failed(e.to_string())),

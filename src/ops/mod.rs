@@ -1,7 +1,7 @@
 //! Kernels: one Rust file beside one WGSL family; shapes in, dispatches out.
 //!
 //! An op is a plain struct on [`View`]s and [`ParamRef`]s. `lower` turns it into dispatches for
-//! the variant chosen on the device at hand; `reference` executes the same struct on the CPU.
+//! the variant chosen on the device at hand; `reference` says the same in plain loops on the CPU.
 
 pub mod conv3d;
 pub mod gamma;

@@ -1,11 +1,13 @@
-//! Runs convolutions of golden files through the kernels.
+//! Runs convolutions through the kernels.
 
-use super::{Golden, close, close_sampled, generated};
-use asng_wgpu::gpu::{Caps, Gpu, Lifetime, Memory, MemoryPlan, Program, Recording};
+use super::bench::{Bench, KEEP};
+use super::fence::{self, Fenced};
+use super::{Golden, Outcome, all, close, close_sampled, generated_input, nothing, text};
+use asng_wgpu::gpu::{Caps, Gpu};
+use asng_wgpu::ops::ConvVariant;
 use asng_wgpu::ops::conv3d::{Conv3dBackwardInput, Conv3dBackwardWeight, Conv3dForward, Geometry};
 use asng_wgpu::ops::stage::Stage;
-use asng_wgpu::ops::tensor::{Storage, Tensors, View, host};
-use asng_wgpu::ops::{ConvVariant, Lowering, ParamRef};
+use asng_wgpu::ops::tensor::{Storage, host};
 
 /// One convolution with its inputs.
 pub struct Case {
@@ -20,89 +22,97 @@ pub struct Case {
     pub dy: Vec<f32>,
 }
 
+impl Case {
+    /// Shape of the output.
+    pub fn y_shape(&self) -> [usize; 5] {
+        let [n, _, d, h, w] = self.x_shape;
+        let [od, oh, ow] = self.geometry.output([d, h, w]);
+        [n, self.out_channels, od, oh, ow].map(|e| e as usize)
+    }
+
+    /// Shape of the weight.
+    pub fn w_shape(&self) -> [usize; 5] {
+        let (ci, co) = (self.x_shape[1], self.out_channels);
+        let [kd, kh, kw] = self.geometry.kernel;
+        let [first, second] = if self.geometry.transposed { [ci, co] } else { [co, ci] };
+        [first, second, kd, kh, kw].map(|e| e as usize)
+    }
+}
+
 /// What the kernels gave.
-pub struct Outcome {
+pub struct Results {
     pub y: Vec<f32>,
     pub dx: Vec<f32>,
     pub dw: Vec<f32>,
     pub db: Vec<f32>,
 }
 
-/// Forward and both gradients of a case by a variant, on a device of (perhaps reduced) limits.
+/// Forward and all gradients of a case by a variant, on a device of (perhaps reduced) limits.
+/// Outputs lie in `storage`.
 pub fn run(
     gpu: &Gpu,
     caps: &Caps,
     variant: ConvVariant,
     case: &Case,
-    y_storage: Storage,
-) -> Result<Outcome, String> {
-    let [n, ci, d, h, w] = case.x_shape;
-    let out = case.geometry.output([d, h, w]);
-    let mut tensors = Tensors::new(caps);
-    let keep = Lifetime::Persistent;
-    let fail = |e: asng_wgpu::Error| e.to_string();
-    let mut add = |name: &str, segments: &[u32], edges, storage| {
-        tensors.add(name, n, segments, edges, storage, keep).map(|t| t.view()).map_err(fail)
+    storage: Storage,
+) -> Result<Results, String> {
+    let [n, _, d, h, w] = case.x_shape;
+    let geometry = case.geometry;
+    let out = geometry.output([d, h, w]);
+    let mut b = Bench::of(caps, variant);
+    let mut input = |name: &str, segments: &[u32], edges, storage| {
+        b.tensors.add(name, n, segments, edges, storage, KEEP).map(|t| t.view()).map_err(text)
     };
     let operand = variant.operand();
-    let x_host = add("x host", &case.segments, [d, h, w], Storage::Buffer)?;
-    let x = add("x", &case.segments, [d, h, w], operand)?;
-    let dy_host = add("dy host", &[case.out_channels], out, Storage::Buffer)?;
-    let dy = add("dy", &[case.out_channels], out, operand)?;
-    let y = add("y", &[case.out_channels], out, y_storage)?;
-    let y_host = add("y host", &[case.out_channels], out, Storage::Buffer)?;
+    let x_host = input("x host", &case.segments, [d, h, w], Storage::Buffer)?;
+    let x = input("x", &case.segments, [d, h, w], operand)?;
+    let dy_host = input("dy host", &[case.out_channels], out, Storage::Buffer)?;
+    let dy = input("dy", &[case.out_channels], out, operand)?;
+    let y = Fenced::add(&mut b, n, case.out_channels, out, storage)?;
     let mut dx = Vec::new();
     for &segment in &case.segments {
-        dx.push(add("dx", &[segment], [d, h, w], Storage::Buffer)?);
+        dx.push(Fenced::add(&mut b, n, segment, [d, h, w], storage)?);
     }
-    let mut flat = |name: &str, len: usize| ParamRef {
-        slot: tensors.slots.buffer(name, (len as u64 * 4).next_multiple_of(256), keep),
-        offset: 0,
-        len: len as u64,
-    };
-    let (weight, dw) = (flat("w", case.w.len()), flat("dw", case.w.len()));
-    let bias_len = case.out_channels as usize;
-    let (bias, db) = (flat("b", bias_len), flat("db", bias_len));
-    let mut recording = Recording::new();
-    let mut l = Lowering { tensors: &mut tensors, recording: &mut recording, variant };
-    let geometry = case.geometry;
+    let weight = b.flat(case.w.len());
+    let bias = b.flat(case.out_channels as usize);
+    let dw = fence::flat(&mut b, case.w.len());
+    let db = fence::flat(&mut b, case.out_channels as usize);
+    let mut l = b.lowering();
     Stage { from: x_host, to: x }.lower(&mut l);
     Stage { from: dy_host, to: dy }.lower(&mut l);
+    y.before(&mut l);
+    dx.iter().for_each(|f| f.before(&mut l));
     let has_bias = case.b.as_ref().map(|_| bias);
-    Conv3dForward { x, w: weight, bias: has_bias, y, geometry }.lower(&mut l).map_err(fail)?;
-    Stage { from: y, to: y_host }.lower(&mut l);
+    Conv3dForward { x, w: weight, bias: has_bias, y: y.view(), geometry }
+        .lower(&mut l)
+        .map_err(text)?;
     Conv3dBackwardInput {
         dy,
         w: weight,
-        dx: dx.iter().map(|&v| Some(v)).collect(),
+        dx: dx.iter().map(|f| Some(f.view())).collect(),
         segments: case.segments.clone(),
         geometry,
     }
     .lower(&mut l)
-    .map_err(fail)?;
+    .map_err(text)?;
     Conv3dBackwardWeight { x, dy, dw, db: Some(db), geometry }.lower(&mut l);
-    let plan = MemoryPlan::new(&tensors.slots, &[&recording]);
-    let memory = Memory::new(gpu, &tensors.slots, &plan).map_err(fail)?;
-    host::upload(gpu, &memory, &tensors, x_host, &case.x).map_err(fail)?;
-    host::upload(gpu, &memory, &tensors, dy_host, &case.dy).map_err(fail)?;
-    let nan = |view: View| {
-        let count = n * tensors.channels(view) * tensors.voxels(view);
-        host::upload(gpu, &memory, &tensors, view, &vec![f32::NAN; count as usize]).map_err(fail)
-    };
-    // Voxels that no kernel writes stay NaN and fail the comparison.
-    nan(y_host)?;
-    dx.iter().try_for_each(|&v| nan(v))?;
-    if y_storage == Storage::Buffer {
-        nan(y)?;
+    y.after(&mut l);
+    dx.iter().for_each(|f| f.after(&mut l));
+    let memory = b.place(gpu)?;
+    host::upload(gpu, &memory, &b.tensors, x_host, &case.x).map_err(text)?;
+    host::upload(gpu, &memory, &b.tensors, dy_host, &case.dy).map_err(text)?;
+    gpu.write(&memory, weight.slot, 0, &case.w).map_err(text)?;
+    if let Some(values) = &case.b {
+        gpu.write(&memory, bias.slot, 0, values).map_err(text)?;
     }
-    gpu.write(&memory, dw.slot, 0, &vec![f32::NAN; case.w.len()]).map_err(fail)?;
-    gpu.write(&memory, weight.slot, 0, &case.w).map_err(fail)?;
-    if let Some(b) = &case.b {
-        gpu.write(&memory, bias.slot, 0, b).map_err(fail)?;
+    y.poison(gpu, &memory, &b)?;
+    dx.iter().try_for_each(|f| f.poison(gpu, &memory, &b))?;
+    for at in [dw, db] {
+        fence::poison_flat(gpu, &memory, at, &vec![f32::NAN; at.len as usize])?;
     }
-    Program::new(gpu, &memory, &recording).and_then(|p| p.submit(gpu)).map_err(fail)?;
-    let read = |view| host::download(gpu, &memory, &tensors, view).map_err(fail);
-    let parts: Result<Vec<Vec<f32>>, String> = dx.iter().map(|&v| read(v)).collect();
+    b.run(gpu, &memory)?;
+    let parts: Result<Vec<Vec<f32>>, String> =
+        dx.iter().map(|f| f.take(gpu, &memory, &b).map_err(|e| format!("gx: {e}"))).collect();
     let parts = parts?;
     let voxels = (d * h * w) as usize;
     let mut joined = Vec::new();
@@ -112,53 +122,50 @@ pub fn run(
             joined.extend_from_slice(&part[sample * len..(sample + 1) * len]);
         }
     }
-    debug_assert_eq!(joined.len(), (n * ci) as usize * voxels);
-    Ok(Outcome {
-        y: read(y_host)?,
+    Ok(Results {
+        y: y.take(gpu, &memory, &b).map_err(|e| format!("y: {e}"))?,
         dx: joined,
-        dw: gpu.read(&memory, dw.slot, 0, case.w.len()).map_err(fail)?,
-        db: gpu.read(&memory, db.slot, 0, bias_len).map_err(fail)?,
+        dw: fence::take_flat(gpu, &memory, dw).map_err(|e| format!("gw: {e}"))?,
+        db: fence::take_flat(gpu, &memory, db).map_err(|e| format!("gb: {e}"))?,
     })
 }
 
-fn shape5(list: &[u32]) -> Result<[u32; 5], String> {
-    list.try_into().map_err(|_| "not N,C,D,H,W".to_string())
-}
-
-/// A golden file of op `conv3d`, `conv_transpose3d` or `conv3d(generated inputs)`.
-pub fn run_golden(golden: &Golden, gpu: &Gpu, variant: ConvVariant) -> Result<(), String> {
-    let transposed = golden.op == "conv_transpose3d";
-    let stored = golden.tensors.contains_key("x");
-    let (x_shape, w_shape) = if stored {
-        let shape = |n: &str| -> Result<Vec<u32>, String> {
-            Ok(golden.get(n)?.shape.iter().map(|&e| e as u32).collect())
+/// A golden file of op `conv3d`, `conv_transpose3d` or either with generated inputs.
+pub fn run_golden(golden: &Golden, gpu: &Gpu, variant: ConvVariant) -> Outcome {
+    let transposed = golden.op.starts_with("conv_transpose3d");
+    let stored = golden.has("x");
+    let shape = |name: &str| -> Result<[u32; 5], String> {
+        let list: Vec<u32> = match golden.tensors.get(name) {
+            Some(array) => array.shape.iter().map(|&e| e as u32).collect(),
+            None => golden.list(&format!("{name}_shape"))?,
         };
-        (shape("x")?, shape("w")?)
-    } else {
-        (golden.list("x_shape")?, golden.list("w_shape")?)
+        list.try_into().map_err(|_| format!("'{name}' has not five axes"))
     };
+    let (x_shape, w_shape) = (shape("x")?, shape("w")?);
     let kernel = [w_shape[2], w_shape[3], w_shape[4]];
+    let padding = if transposed { [0; 3] } else { kernel.map(|k| k / 2) };
     let geometry = Geometry {
         kernel,
-        stride: golden.triple("stride").unwrap_or([1; 3]),
-        padding: golden.triple("padding").unwrap_or(kernel.map(|k| k / 2)),
+        stride: golden.triple("stride").unwrap_or(if transposed { kernel } else { [1; 3] }),
+        padding: golden.triple("padding").unwrap_or(padding),
         transposed,
     };
+    if transposed && (geometry.stride != kernel || geometry.padding != [0; 3]) {
+        return nothing("a transposed convolution other than kernel = stride, no padding");
+    }
     let out_channels = if transposed { w_shape[1] } else { w_shape[0] };
-    let x_shape = shape5(&x_shape)?;
     let out = geometry.output([x_shape[2], x_shape[3], x_shape[4]]);
-    let input = |name: &str, count: u32| -> Result<Vec<f32>, String> {
-        if let Some(array) = golden.tensors.get(name) {
-            return Ok(array.f32s.clone());
-        }
-        let seed = golden.params["hash_seed"][name].as_u64().ok_or("no hash_seed")? as u32;
-        let scale = golden.params["hash_log2scale"][name].as_i64().ok_or("no scale")? as i32;
-        let values = generated(seed, scale, count as usize);
-        let head = &golden.get(&format!("{name}_head"))?.f32s;
-        close(&format!("{name}_head"), &values[..head.len().min(values.len())], head, 0.0)?;
-        Ok(values)
+    // Every weight meets every position of the gathering side, forward and in two gradients.
+    let gathering = if transposed { &x_shape[2..] } else { &out[..] };
+    let factors = w_shape.iter().chain(gathering).chain(&x_shape[..1]);
+    if 6.0 * factors.map(|&e| f64::from(e)).product::<f64>() > 2e10 && super::too_heavy(variant) {
+        return nothing(super::HEAVY);
+    }
+    let input = |name: &str, count: u32| match golden.tensors.get(name) {
+        Some(array) => Ok(array.f32s.clone()),
+        None => generated_input(golden, name, count as usize),
     };
-    let has_bias = golden.tensors.contains_key("b") || !stored;
+    let has_bias = golden.has("b") || (!stored && !golden.params["hash_seed"]["b"].is_null());
     let case = Case {
         geometry,
         x_shape,
@@ -170,15 +177,18 @@ pub fn run_golden(golden: &Golden, gpu: &Gpu, variant: ConvVariant) -> Result<()
         dy: input("gy", x_shape[0] * out_channels * out.iter().product::<u32>())?,
     };
     let got = run(gpu, gpu.caps(), variant, &case, Storage::Buffer)?;
-    for (name, values) in [("y", &got.y), ("gx", &got.dx), ("gw", &got.dw)] {
-        let tol = golden.tolerance(name)?;
-        match golden.tensors.get(name) {
-            Some(array) => close(name, values, &array.f32s, tol)?,
-            None => close_sampled(golden, name, tol, values)?,
+    for (name, values) in [("y", &got.y), ("gx", &got.dx), ("gw", &got.dw), ("gb", &got.db)] {
+        if golden.has(name) {
+            golden.check(name, values)?;
+        } else if golden.has(&format!("{name}_idx")) {
+            close_sampled(golden, name, golden.tolerance(name)?, values)?;
         }
     }
-    if let Some(gb) = golden.tensors.get("gb") {
-        close("gb", &got.db, &gb.f32s, golden.tolerance("gb")?)?;
+    if let (Some(reference), false) = (golden.tensors.get("gw_l2_per_out"), transposed) {
+        let length = |row: &[f32]| row.iter().map(|&v| f64::from(v).powi(2)).sum::<f64>().sqrt();
+        let rows = got.dw.chunks_exact(got.dw.len() / out_channels as usize);
+        let lengths: Vec<f32> = rows.map(|row| length(row) as f32).collect();
+        close("gw_l2_per_out", &lengths, &reference.f32s, golden.tolerance("gw")?)?;
     }
-    Ok(())
+    all()
 }

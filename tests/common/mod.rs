@@ -1,14 +1,53 @@
 //! Golden files, the comparer, and a device shared by the tests of one process.
+#![allow(dead_code, reason = "every test binary uses a part of it")]
 
+pub mod bench;
+pub mod close;
 pub mod conv;
 pub mod dense;
+pub mod fence;
+pub mod gamma;
+pub mod host_ops;
+pub mod property;
+pub mod shapes;
+pub mod spatial;
 pub mod unet;
 pub mod window;
 
 use asng_wgpu::gpu::{AdapterChoice, Gpu};
+use asng_wgpu::ops::ConvVariant;
+pub use close::{close, close_shaped};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
+
+/// What a runner held of a golden file.
+pub enum Covered {
+    /// Everything but these parts, by name and reason.
+    Except(Vec<String>),
+    /// Nothing, for this reason.
+    Nothing(String),
+}
+
+/// What a golden file's runner gives, or what went wrong.
+pub type Outcome = Result<Covered, String>;
+
+pub fn all() -> Outcome {
+    except(vec![])
+}
+
+pub fn except(parts: Vec<String>) -> Outcome {
+    Ok(Covered::Except(parts))
+}
+
+pub fn nothing(reason: impl Into<String>) -> Outcome {
+    Ok(Covered::Nothing(reason.into()))
+}
+
+/// Errors of the library as text.
+pub fn text(e: impl std::fmt::Display) -> String {
+    e.to_string()
+}
 
 /// A tensor of a golden file.
 #[derive(Clone, Debug)]
@@ -21,6 +60,8 @@ pub struct Array {
 /// One golden file.
 pub struct Golden {
     pub name: String,
+    /// The folder that it lies in, where other files that it names lie too.
+    pub folder: PathBuf,
     pub op: String,
     pub params: serde_json::Value,
     pub tol: serde_json::Value,
@@ -29,49 +70,70 @@ pub struct Golden {
 
 impl Golden {
     pub fn load(path: &Path) -> Result<Golden, String> {
-        let bytes = std::fs::read(path).map_err(|e| e.to_string())?;
-        let file = safetensors::SafeTensors::deserialize(&bytes).map_err(|e| e.to_string())?;
-        let (_, header) =
-            safetensors::SafeTensors::read_metadata(&bytes).map_err(|e| e.to_string())?;
+        let bytes = std::fs::read(path).map_err(|e| format!("{}: {e}", path.display()))?;
+        let file = safetensors::SafeTensors::deserialize(&bytes).map_err(text)?;
+        let (_, header) = safetensors::SafeTensors::read_metadata(&bytes).map_err(text)?;
         let meta = header.metadata().clone().ok_or("no metadata")?;
-        let text = |key: &str| meta.get(key).cloned().ok_or(format!("no '{key}'"));
+        let string = |key: &str| meta.get(key).cloned().ok_or(format!("no '{key}'"));
         let json = |key: &str| -> Result<serde_json::Value, String> {
-            serde_json::from_str(&text(key)?).map_err(|e| e.to_string())
+            serde_json::from_str(&string(key)?).map_err(|e| format!("'{key}': {e}"))
         };
         let mut tensors = HashMap::new();
         for (name, view) in file.tensors() {
-            let words: Vec<[u8; 4]> =
-                view.data().chunks_exact(4).map(|c| [c[0], c[1], c[2], c[3]]).collect();
-            let is_float = view.dtype() == safetensors::Dtype::F32;
-            let array = Array {
-                shape: view.shape().to_vec(),
-                f32s: if is_float {
-                    words.iter().map(|w| f32::from_le_bytes(*w)).collect()
-                } else {
-                    vec![]
-                },
-                i32s: if is_float {
-                    vec![]
-                } else {
-                    words.iter().map(|w| i32::from_le_bytes(*w)).collect()
-                },
-            };
-            tensors.insert(name.to_string(), array);
+            let shape = view.shape().to_vec();
+            let (mut f32s, mut i32s) = (Vec::new(), Vec::new());
+            match view.dtype() {
+                safetensors::Dtype::F32 => f32s = bytemuck::pod_collect_to_vec(view.data()),
+                safetensors::Dtype::I32 => i32s = bytemuck::pod_collect_to_vec(view.data()),
+                other => return Err(format!("'{name}' is {other:?}, neither f32 nor i32")),
+            }
+            tensors.insert(name.to_string(), Array { shape, f32s, i32s });
         }
-        let name = path.file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();
-        Ok(Golden { name, op: text("op")?, params: json("params")?, tol: json("tol")?, tensors })
+        Ok(Golden {
+            name: path.file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default(),
+            folder: path.parent().map(Path::to_path_buf).unwrap_or_default(),
+            op: string("op")?,
+            params: json("params")?,
+            tol: json("tol")?,
+            tensors,
+        })
     }
 
     pub fn get(&self, name: &str) -> Result<&Array, String> {
         self.tensors.get(name).ok_or(format!("{}: no tensor '{name}'", self.name))
     }
 
+    /// True where the file has such a tensor.
+    pub fn has(&self, name: &str) -> bool {
+        self.tensors.contains_key(name)
+    }
+
+    /// Names of the tensors that begin so, sorted.
+    pub fn names(&self, prefix: &str) -> Vec<String> {
+        let mut names: Vec<String> =
+            self.tensors.keys().filter(|k| k.starts_with(prefix)).cloned().collect();
+        names.sort();
+        names
+    }
+
     pub fn tolerance(&self, name: &str) -> Result<f64, String> {
-        let direct = self.tol.get(name).or_else(|| {
-            let entries = self.tol.as_object()?;
-            entries.iter().find(|(k, _)| glob(k, name)).map(|(_, v)| v)
-        });
-        direct.and_then(serde_json::Value::as_f64).ok_or(format!("no tolerance for '{name}'"))
+        let entries = self.tol.as_object().ok_or("'tol' is no object")?;
+        let most_specific = entries
+            .iter()
+            .filter(|(pattern, value)| value.is_number() && glob(pattern, name))
+            .max_by_key(|(pattern, _)| (!pattern.contains('*'), pattern.len()));
+        let all = || entries.get("all");
+        most_specific
+            .map(|(_, v)| v)
+            .or_else(all)
+            .and_then(serde_json::Value::as_f64)
+            .ok_or(format!("no tolerance for '{name}'"))
+    }
+
+    /// Holds f32 values against a tensor of the file by the file's own tolerance.
+    pub fn check(&self, name: &str, values: &[f32]) -> Result<(), String> {
+        let array = self.get(name)?;
+        close_shaped(name, values, &array.f32s, self.tolerance(name)?, &array.shape)
     }
 
     pub fn triple(&self, key: &str) -> Result<[u32; 3], String> {
@@ -82,10 +144,45 @@ impl Golden {
     pub fn list(&self, key: &str) -> Result<Vec<u32>, String> {
         serde_json::from_value(self.params[key].clone()).map_err(|e| format!("'{key}': {e}"))
     }
+
+    pub fn number(&self, key: &str) -> Result<f64, String> {
+        self.params[key].as_f64().ok_or(format!("no number '{key}' in params"))
+    }
+
+    pub fn flag(&self, key: &str) -> Result<bool, String> {
+        self.params[key].as_bool().ok_or(format!("no flag '{key}' in params"))
+    }
+
+    /// `Some(what)` where params hold another value than the one that the kernels have built in;
+    /// a value that is not given counts as that one.
+    pub fn differs(&self, key: &str, fixed: impl Into<serde_json::Value>) -> Option<String> {
+        let (given, fixed) = (&self.params[key], fixed.into());
+        let equal = given.is_null()
+            || *given == fixed
+            || given.as_f64().is_some_and(|v| Some(v) == fixed.as_f64());
+        (!equal).then(|| format!("{key} = {given} (built in: {fixed})"))
+    }
+
+    /// The last three edges of a tensor.
+    pub fn edges(&self, name: &str) -> Result<[u32; 3], String> {
+        last3(&self.get(name)?.shape).ok_or(format!("'{name}' has fewer than three axes"))
+    }
 }
 
+/// The last three edges of a shape.
+pub fn last3(shape: &[usize]) -> Option<[u32; 3]> {
+    let edges: &[usize; 3] = shape.last_chunk()?;
+    Some(edges.map(|e| e as u32))
+}
+
+/// `*` stands for any run of characters.
 fn glob(pattern: &str, name: &str) -> bool {
-    pattern.strip_suffix('*').is_some_and(|prefix| name.starts_with(prefix))
+    match pattern.split_once('*') {
+        None => pattern == name,
+        Some((head, tail)) => name.strip_prefix(head).is_some_and(|rest| {
+            (0..=rest.len()).filter_map(|i| rest.get(i..)).any(|rest| glob(tail, rest))
+        }),
+    }
 }
 
 /// Folder of the golden files: `ASNG_WGPU_GOLDEN`, else the project's own.
@@ -94,28 +191,16 @@ pub fn golden_folder() -> PathBuf {
         .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden"), PathBuf::from)
 }
 
-/// `max |a - b| <= tol * max |b|` over one tensor (absolute 1e-6 where b is all but zero); length
-/// and non-finite values first, then the worst position with both values.
-pub fn close(what: &str, a: &[f32], b: &[f32], tol: f64) -> Result<(), String> {
-    if a.len() != b.len() {
-        return Err(format!("{what}: {} values instead of {}", a.len(), b.len()));
-    }
-    if let Some(i) = a.iter().position(|v| !v.is_finite()) {
-        return Err(format!("{what}[{i}] is {}", a[i]));
-    }
-    let largest = b.iter().fold(0f64, |m, v| m.max(f64::from(v.abs())));
-    let bound = if largest < 1e-12 { 1e-6 } else { tol * largest };
-    let worst = (0..a.len())
-        .map(|i| (i, (f64::from(a[i]) - f64::from(b[i])).abs()))
-        .max_by(|x, y| x.1.total_cmp(&y.1));
-    match worst {
-        Some((i, difference)) if difference.is_nan() || difference > bound => Err(format!(
-            "{what}[{i}] is {} instead of {}: off by {difference:.3e}, allowed {bound:.3e}",
-            a[i], b[i]
-        )),
-        _ => Ok(()),
-    }
+/// True where a file of much work should leave a variant out: on software adapters all variants
+/// but the preferred one are slow, and small files hold them too. `ASNG_WGPU_HEAVY=1` runs all.
+pub fn too_heavy(variant: ConvVariant) -> bool {
+    let caps = gpu().caps();
+    let preferred = ConvVariant::available(caps)[0];
+    caps.cpu && variant != preferred && std::env::var_os("ASNG_WGPU_HEAVY").is_none()
 }
+
+/// Why, for what [`too_heavy`] leaves out.
+pub const HEAVY: &str = "slow in this variant on a software adapter; see ASNG_WGPU_HEAVY";
 
 /// A device with bounds checks in its shaders.
 pub fn gpu() -> &'static Gpu {
@@ -126,7 +211,8 @@ pub fn gpu() -> &'static Gpu {
     })
 }
 
-/// Inputs that golden files describe by a counter hash instead of storing them.
+/// Inputs that golden files describe by a counter hash instead of storing them; also the random
+/// numbers of the other tests, in \[-1, 1) * 2^log2scale.
 pub fn generated(seed: u32, log2scale: i32, count: usize) -> Vec<f32> {
     (0..count as u32)
         .map(|i| {
@@ -141,10 +227,24 @@ pub fn generated(seed: u32, log2scale: i32, count: usize) -> Vec<f32> {
         .collect()
 }
 
+/// A generated input of a golden file, held against the first values that the file stores.
+pub fn generated_input(golden: &Golden, name: &str, count: usize) -> Result<Vec<f32>, String> {
+    let number = |key: &str| {
+        golden.params[key][name].as_i64().ok_or(format!("no '{key}' for '{name}' in params"))
+    };
+    let values = generated(number("hash_seed")? as u32, number("hash_log2scale")? as i32, count);
+    if let Some(head) = golden.tensors.get(&format!("{name}_head")) {
+        let count = head.f32s.len().min(values.len());
+        close(&format!("{name}_head"), &values[..count], &head.f32s[..count], 0.0)?;
+    }
+    Ok(values)
+}
+
 /// Sampled values and sums of a tensor that golden files do not store whole.
 pub fn close_sampled(golden: &Golden, name: &str, tol: f64, a: &[f32]) -> Result<(), String> {
     let index = &golden.get(&format!("{name}_idx"))?.i32s;
-    let picked: Vec<f32> = index.iter().map(|&i| a[i as usize]).collect();
+    let picked: Option<Vec<f32>> = index.iter().map(|&i| a.get(i as usize).copied()).collect();
+    let picked = picked.ok_or(format!("{name}_idx lies beyond {} values", a.len()))?;
     close(name, &picked, &golden.get(&format!("{name}_val"))?.f32s, tol)?;
     let sums = &golden.get(&format!("{name}_sums"))?.f32s;
     let absolute: f64 = a.iter().map(|v| f64::from(v.abs())).sum();

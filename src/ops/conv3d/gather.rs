@@ -173,6 +173,9 @@ struct Params {
     kw: u32,
     shift: u32,
     tiles_w: u32,
+    /// First output channel of the region: where its bias begins.
+    bias_first: u32,
+    pad: [u32; 3],
 }
 
 /// Register tiles of the subgroup variant: points of a lane along h, channel blocks, and the speed
@@ -331,6 +334,8 @@ impl Gather {
             kw: taps[2],
             shift,
             tiles_w: q[2].div_ceil(1 << shift),
+            bias_first: y.blocks.start * 4,
+            pad: [0; 3],
         };
         let texture = i64::from(l.tensors.of(self.y).storage == Storage::Texture);
         let (kernel, grid) = match l.variant {

@@ -21,7 +21,8 @@ pub struct Geometry {
     pub stride: [u32; 3],
     /// Zero padding on both sides.
     pub padding: [u32; 3],
-    /// True for a transposed convolution (kernel = stride, no padding; weight in, out, k, k, k).
+    /// True for a transposed convolution (kernel = stride, no padding; weight in, out, k, k, k;
+    /// an input of one segment).
     pub transposed: bool,
 }
 

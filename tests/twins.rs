@@ -1,0 +1,477 @@
+//! Every kernel, in every variant of this device, against its CPU twin: on one list of awkward
+//! shapes, and on random ones. Outputs are filled with NaN and fenced beforehand.
+
+mod common;
+
+use asng_wgpu::gpu::Caps;
+use asng_wgpu::ops::ConvVariant;
+use asng_wgpu::ops::optimizer::{Average, Ranges};
+use asng_wgpu::ops::tensor::Storage;
+use asng_wgpu::reference::conv3d::Conv3d;
+use asng_wgpu::reference::norm::Norm;
+use asng_wgpu::reference::{loss, optimizer};
+use common::bench::Bench;
+use common::conv::Case;
+use common::dense::{LossCase, NormCase, OptimizerCase};
+use common::fence;
+use common::property::property;
+use common::shapes::{PLAIN, SHAPES, TRANSPOSED, conv_case, conv_cases};
+use common::{close_shaped, generated, gpu};
+use proptest::prelude::*;
+
+/// f32 sums of up to some thousand products of numbers around 1, relative to the largest result:
+/// the golden files' own bound for such sums.
+const SUMS: f64 = 2e-5;
+/// Normalisation divides by a deviation that is itself a sum.
+const NORMALISED: f64 = 5e-5;
+
+fn wide(values: &[f32]) -> Vec<f64> {
+    values.iter().map(|&v| f64::from(v)).collect()
+}
+
+fn narrow(values: &[f64]) -> Vec<f32> {
+    values.iter().map(|&v| v as f32).collect()
+}
+
+/// Panics with all failures of a list of cases.
+fn report(failures: Vec<String>) {
+    assert!(failures.is_empty(), "{} failures\n{}", failures.len(), failures.join("\n"));
+}
+
+fn conv(case: &Case, caps: &Caps, variant: ConvVariant, storage: Storage) -> Result<(), String> {
+    let [n, ci, d, h, w] = case.x_shape;
+    let twin = Conv3d {
+        samples: n as usize,
+        in_channels: ci as usize,
+        out_channels: case.out_channels as usize,
+        input: [d, h, w],
+        geometry: case.geometry,
+    };
+    let got = common::conv::run(gpu(), caps, variant, case, storage)?;
+    let x_shape = case.x_shape.map(|e| e as usize);
+    let bias = [case.out_channels as usize];
+    let pairs = [
+        ("y", got.y, twin.forward(&case.x, &case.w, case.b.as_deref()), &case.y_shape()[..]),
+        ("dx", got.dx, twin.backward_input(&case.dy, &case.w), &x_shape),
+        ("dw", got.dw, twin.backward_weight(&case.x, &case.dy), &case.w_shape()),
+        ("db", got.db, twin.backward_bias(&case.dy), &bias),
+    ];
+    for (name, got, reference, shape) in pairs {
+        close_shaped(name, &got, &narrow(&reference), SUMS, shape)?;
+    }
+    Ok(())
+}
+
+fn named(case: &Case, variant: ConvVariant, e: String) -> String {
+    let (x, s, co, g) = (case.x_shape, &case.segments, case.out_channels, case.geometry);
+    format!("{variant:?}: {x:?} of {s:?} to {co}, {g:?}: {e}")
+}
+
+#[test]
+fn conv3d() {
+    let caps = gpu().caps();
+    let mut failures = Vec::new();
+    for variant in ConvVariant::available(caps) {
+        for (i, case) in conv_cases().iter().enumerate() {
+            let storage = if i % 2 == 0 { Storage::Buffer } else { variant.operand() };
+            let outcome = conv(case, caps, variant, storage);
+            failures.extend(outcome.err().map(|e| named(case, variant, e)));
+        }
+    }
+    report(failures);
+}
+
+/// Devices that bind little: every operand lies in several parts, cut by sample and by block.
+#[test]
+fn conv3d_in_parts() {
+    let mut failures = Vec::new();
+    for (bytes, layers) in [(16 * 105 * 2, 14), (16 * 105 * 3, 30), (16 * 105 * 12, 64)] {
+        let caps =
+            Caps { max_binding_bytes: bytes, max_texture_3d: layers, ..gpu().caps().clone() };
+        for variant in ConvVariant::available(&caps) {
+            for (kernel, stride, transposed) in [
+                ([3, 3, 3], [1, 1, 1], false),
+                ([3, 3, 3], [2, 2, 2], false),
+                ([1, 1, 1], [1, 1, 1], false),
+                ([1, 1, 1], [1, 1, 1], true),
+            ] {
+                let lists = [&[13][..], &[6, 7]];
+                for segments in &lists[..if transposed { 1 } else { 2 }] {
+                    let shape = [2, 13, 7, 3, 5];
+                    let case = conv_case(shape, segments, 17, (kernel, stride, transposed), true);
+                    let texture = variant.operand() == Storage::Texture;
+                    let storages = [Storage::Buffer, Storage::Texture];
+                    for &storage in &storages[..if texture { 2 } else { 1 }] {
+                        let outcome = conv(&case, &caps, variant, storage);
+                        failures.extend(outcome.err().map(|e| {
+                            named(&case, variant, format!("{bytes} bytes, {storage:?}: {e}"))
+                        }));
+                    }
+                }
+            }
+        }
+    }
+    report(failures);
+}
+
+#[test]
+fn conv3d_of_random_shapes() {
+    let edges = prop::array::uniform3(1u32..8);
+    let channels = (prop::collection::vec(1u32..10, 1..3), 1u32..20);
+    let kinds = PLAIN.len() + TRANSPOSED.len();
+    property(40, (1u32..4, channels, edges, 0..kinds, any::<bool>()), |input| {
+        let (n, (segments, co), [d, h, w], kind, bias) = input;
+        let geometry = match PLAIN.get(kind) {
+            Some(&(kernel, stride)) => (kernel, stride, false),
+            None => (TRANSPOSED[kind - PLAIN.len()], TRANSPOSED[kind - PLAIN.len()], true),
+        };
+        // The input of a transposed convolution is one segment.
+        let segments = if geometry.2 { &segments[..1] } else { &segments[..] };
+        let shape = [n, segments.iter().sum(), d, h, w];
+        let case = conv_case(shape, segments, co, geometry, bias);
+        for variant in ConvVariant::available(gpu().caps()) {
+            let outcome = conv(&case, gpu().caps(), variant, variant.operand());
+            outcome.map_err(|e| named(&case, variant, e))?;
+        }
+        Ok(())
+    });
+}
+
+/// A norm of random numbers with another offset and spread a channel.
+fn norm_case([n, c, d, h, w]: [u32; 5], slope: f32, two: bool, seed: u32) -> NormCase {
+    let (c, voxels) = (c as usize, (d * h * w) as usize);
+    let count = n as usize * c * voxels;
+    let random = |i: u32, count: usize| generated(seed * 16 + i, 0, count);
+    let channel = |i: usize| (i / voxels % c) as f32;
+    let z =
+        random(0, count).into_iter().enumerate().map(|(i, v)| v * (1.0 + channel(i)) + channel(i));
+    NormCase {
+        shape: [n as usize, c, d as usize, h as usize, w as usize],
+        z: z.collect(),
+        gamma: random(1, c).iter().map(|v| v + 1.5).collect(),
+        beta: random(2, c),
+        slope,
+        da: random(3, count),
+        da2: two.then(|| random(4, count)),
+        frozen: false,
+    }
+}
+
+fn norm(case: &NormCase, caps: &Caps, storage: Storage) -> Result<(), String> {
+    let [_, channels, d, h, w] = case.shape;
+    let twin = Norm { channels, voxels: d * h * w, slope: f64::from(case.slope) };
+    let (z, gamma, beta) = (wide(&case.z), wide(&case.gamma), wide(&case.beta));
+    let mut da = wide(&case.da);
+    if let Some(second) = &case.da2 {
+        da.iter_mut().zip(second).for_each(|(a, &b)| *a += f64::from(b));
+    }
+    let got = common::dense::norm(gpu(), caps, case, storage)?;
+    let expected = twin.backward(&z, &gamma, &beta, &da);
+    let row = [channels];
+    for (name, got, reference, shape) in [
+        ("a", got.a, twin.forward(&z, &gamma, &beta), &case.shape[..]),
+        ("dgamma", got.dgamma, expected.dgamma, &row),
+        ("dbeta", got.dbeta, expected.dbeta, &row),
+    ] {
+        close_shaped(name, &got, &narrow(&reference), NORMALISED, shape)?;
+    }
+    // Of few voxels, dz is a small difference of the terms g, mean(g) and x mean(g x).
+    let deviation = |z: &[f64]| {
+        let mean = z.iter().sum::<f64>() / z.len() as f64;
+        (z.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / z.len() as f64 + 1e-5).sqrt()
+    };
+    let least = z.chunks_exact(twin.voxels).map(deviation).fold(f64::INFINITY, f64::min);
+    let top = |values: &[f64]| values.iter().fold(0f64, |m, v| m.max(v.abs()));
+    let terms = top(&gamma) * top(&da) / least;
+    let bound = (NORMALISED * top(&expected.dz)).max(1e-6 * terms);
+    common::close::within("dz", &got.dz, &narrow(&expected.dz), bound, &case.shape)
+}
+
+#[test]
+fn instance_norm() {
+    let caps = gpu().caps();
+    let mut failures = Vec::new();
+    for (i, shape) in SHAPES.into_iter().enumerate() {
+        for (storage, slope) in [(Storage::Buffer, 0.01), (Storage::Texture, 0.3)] {
+            let case = norm_case(shape, slope, i % 2 == 0, 3);
+            let outcome = norm(&case, caps, storage);
+            failures.extend(outcome.err().map(|e| format!("{shape:?} {storage:?}: {e}")));
+        }
+    }
+    for bytes in [16 * 105 * 2, 16 * 105 * 5] {
+        let caps = Caps { max_binding_bytes: bytes, max_texture_3d: 28, ..caps.clone() };
+        for storage in [Storage::Buffer, Storage::Texture] {
+            let outcome = norm(&norm_case([2, 13, 7, 3, 5], 0.01, true, 4), &caps, storage);
+            failures.extend(outcome.err().map(|e| format!("{bytes} bytes {storage:?}: {e}")));
+        }
+    }
+    report(failures);
+}
+
+#[test]
+fn instance_norm_of_random_shapes() {
+    // At least two voxels: of one alone, the twin's deviation is exactly the epsilon.
+    let shape = (1u32..4, 1u32..18, prop::array::uniform3(1u32..12));
+    property(24, (shape, any::<bool>(), 0u32..1000), |((n, c, [d, h, w]), two, seed)| {
+        let case = norm_case([n, c, d, h, w + 1], 0.01, two, seed);
+        norm(&case, gpu().caps(), Storage::Buffer)
+    });
+}
+
+fn dice_ce(
+    [n, classes, d, h, w]: [u32; 5],
+    caps: &Caps,
+    batch_dice: bool,
+    storage: Storage,
+    seed: u32,
+) -> Result<(), String> {
+    let shape = [n, classes, d, h, w].map(|e| e as usize);
+    let voxels = (d * h * w) as usize;
+    // Sharp and flat logits; the last class never occurs as a label.
+    let logits = generated(seed, 3, shape.iter().product());
+    let present = classes.saturating_sub(1).max(1) as f32;
+    let labels: Vec<i32> = generated(seed + 1, 0, n as usize * voxels)
+        .iter()
+        .map(|v| ((v * 0.5 + 0.5) * present) as i32)
+        .collect();
+    let case = LossCase { shape, logits: &logits, labels: &labels, weight: 0.75, batch_dice };
+    let (values, gradient) = common::dense::loss(gpu(), caps, &case, storage)?;
+    let twin = loss::dice_ce(&wide(&logits), &labels, classes as usize, voxels, batch_dice);
+    let expected = narrow(&[twin.ce, twin.dice, twin.ce + twin.dice]);
+    for (i, name) in ["ce", "dice", "total"].iter().enumerate() {
+        // Absolute: the sum may cancel, each term is of the order of 1 or more.
+        let bound = 1e-5 * f64::from(expected[0].abs() + expected[1].abs()).max(1.0);
+        let near = f64::from((values[i] - expected[i]).abs()) < bound;
+        if !near {
+            return Err(format!("{name} is {} instead of {}", values[i], expected[i]));
+        }
+    }
+    if values[3] != 0.0 {
+        return Err("a finite loss is flagged".into());
+    }
+    let weighted: Vec<f64> = twin.gradient.iter().map(|g| g * 0.75).collect();
+    close_shaped("gradient", &gradient, &narrow(&weighted), 5e-5, &shape)?;
+    common::close("counts", &values[4..], &common::dense::hard_counts(&case), 0.0)
+}
+
+#[test]
+fn loss_and_its_gradient() {
+    let caps = gpu().caps();
+    let mut failures = Vec::new();
+    for (i, [n, _, d, h, w]) in SHAPES.into_iter().enumerate() {
+        let classes = [2, 3, 4, 5, 8, 9, 13, 32][i];
+        for (batch_dice, storage) in [(true, Storage::Buffer), (false, Storage::Texture)] {
+            let shape = [n, classes, d, h, w];
+            let outcome = dice_ce(shape, caps, batch_dice, storage, 50 + i as u32);
+            failures.extend(outcome.err().map(|e| format!("{shape:?} {batch_dice}: {e}")));
+        }
+    }
+    // One sample a part: the logits of a sample must lie in one binding, a batch need not.
+    let caps = Caps { max_binding_bytes: 16 * 105 * 4, max_texture_3d: 28, ..caps.clone() };
+    for storage in [Storage::Buffer, Storage::Texture] {
+        let outcome = dice_ce([3, 5, 7, 3, 5], &caps, true, storage, 90);
+        failures.extend(outcome.err().map(|e| format!("in parts, {storage:?}: {e}")));
+    }
+    report(failures);
+}
+
+#[test]
+fn loss_of_random_shapes() {
+    let input = (1u32..4, 2u32..33, prop::array::uniform3(1u32..9), any::<bool>(), 0u32..1000);
+    property(24, input, |(n, classes, [d, h, w], batch_dice, seed)| {
+        dice_ce([n, classes, d, h, w], gpu().caps(), batch_dice, Storage::Buffer, seed)
+    });
+}
+
+#[test]
+fn labels_of_lower_heads() {
+    let sizes = (prop::array::uniform3(1u32..14), prop::array::uniform3(1u32..6), 1u32..4);
+    property(32, sizes, |(to, factor, samples)| {
+        // Whole factors as in a network, and one voxel more, as in an odd volume.
+        for extra in [0, 1] {
+            let from: [u32; 3] = std::array::from_fn(|i| to[i] * factor[i] + extra);
+            let count = samples * from.iter().product::<u32>();
+            let labels: Vec<i32> = (0..count as i32).map(|i| i * 7919 % 1013).collect();
+            let got = common::dense::downsample(gpu(), &labels, samples, from, to)?;
+            if got != loss::downsample(&labels, from, to) {
+                return Err(format!("{from:?} to {to:?}"));
+            }
+        }
+        Ok(())
+    });
+}
+
+/// Steps on elements of `ranges` only, against the twin.
+fn steps(
+    adam: bool,
+    amsgrad: bool,
+    clip: f64,
+    len: usize,
+    ranges: Ranges,
+    caps: &Caps,
+) -> Result<(), String> {
+    let (lr, weight_decay, momentum) = (1e-2, 3e-5, 0.99);
+    let p0 = generated(70, 0, len);
+    // The third gradient is larger than the clip, the others smaller.
+    let gradients: Vec<Vec<f32>> =
+        (0..4).map(|t| generated(71 + t, if t == 2 { 2 } else { -6 }, len)).collect();
+    let case = OptimizerCase {
+        adam,
+        amsgrad,
+        lr,
+        weight_decay,
+        momentum,
+        clip,
+        p0: &p0,
+        gradients: gradients.iter().map(Vec::as_slice).collect(),
+        ranges: ranges.clone(),
+    };
+    let got = common::dense::optimizer(gpu(), caps, &case)?;
+    let within = |i: usize| ranges.iter().any(|&(s, n)| (s..s + n).contains(&(i as u64)));
+    let inside: Vec<usize> = (0..len).filter(|&i| within(i)).collect();
+    let pick = |values: &[f32]| inside.iter().map(|&i| f64::from(values[i])).collect::<Vec<_>>();
+    let mut p = pick(&p0);
+    let mut a = optimizer::Adam::new(p.len(), lr, weight_decay, amsgrad);
+    let mut s = optimizer::Sgd { lr, weight_decay, momentum, buffer: None };
+    for (t, (gradient, got)) in gradients.iter().zip(&got).enumerate() {
+        let g = pick(gradient);
+        let clipped = optimizer::clipped(&g, clip);
+        let state = if adam {
+            a.step(&mut p, &clipped);
+            let moments = vec![a.m.clone(), a.v.clone()];
+            if amsgrad { [moments, vec![a.vmax.clone()]].concat() } else { moments }
+        } else {
+            s.step(&mut p, &clipped);
+            vec![s.buffer.clone().unwrap_or_default()]
+        };
+        let check = |name: String, ours: &[f32], theirs: &[f64], tol: f64| {
+            common::close(&name, &narrow(&pick(ours)), &narrow(theirs), tol)
+        };
+        check(format!("parameters[{t}]"), &got.parameters, &p, 1e-6)?;
+        for (i, (ours, theirs)) in got.state.iter().zip(&state).enumerate() {
+            check(format!("state {i}[{t}]"), ours, theirs, 1e-5)?;
+        }
+        common::close("norm", &[got.norm], &[optimizer::norm(&g) as f32], 1e-5)?;
+        let untouched = (0..len).filter(|&i| !within(i));
+        if let Some(i) = untouched.into_iter().find(|&i| got.parameters[i] != p0[i]) {
+            return Err(format!("parameter {i} outside the ranges was stepped"));
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn optimizers() {
+    let caps = gpu().caps();
+    let mut failures = Vec::new();
+    for (adam, amsgrad) in [(true, true), (true, false), (false, false)] {
+        for clip in [0.0, 12.0] {
+            for ranges in [vec![(0, 64)], vec![(0, 1001)], vec![(64, 132), (384, 72), (512, 488)]] {
+                let outcome = steps(adam, amsgrad, clip, 1001, ranges.clone(), caps);
+                failures.extend(
+                    outcome.err().map(|e| format!("{adam} {amsgrad} {clip} {ranges:?}: {e}")),
+                );
+            }
+        }
+        // Bindings of 256 elements: the ranges are cut.
+        let caps = Caps { max_binding_bytes: 1024, ..caps.clone() };
+        let outcome = steps(adam, amsgrad, 12.0, 1001, vec![(0, 1001)], &caps);
+        failures.extend(outcome.err().map(|e| format!("in pieces: {adam} {amsgrad}: {e}")));
+    }
+    // More than one workgroup of partial sums of the norm.
+    failures.extend(steps(false, false, 12.0, 20_000, vec![(0, 20_000)], caps).err());
+    report(failures);
+}
+
+#[test]
+fn average() {
+    for len in [1usize, 64, 203, 5000] {
+        let mut b = Bench::new(gpu());
+        let padded = len.next_multiple_of(4);
+        let (first, second) = (b.flat(padded), b.flat(padded));
+        let result = b.flat(padded + 64).slot;
+        let (a, with, len64) = (first.slot, second.slot, len as u64);
+        Average { a, b: with, result, scale: 0.25, len: len64 }.lower(&mut b.lowering());
+        let memory = b.place(gpu()).unwrap();
+        let (x, y) = (generated(1, 0, len), generated(2, 3, len));
+        gpu().write(&memory, a, 0, &x).unwrap();
+        gpu().write(&memory, with, 0, &y).unwrap();
+        gpu().write(&memory, result, 0, &vec![fence::SENTINEL; padded + 64]).unwrap();
+        b.run(gpu(), &memory).unwrap();
+        let got: Vec<f32> = gpu().read(&memory, result, 0, padded + 64).unwrap();
+        let expected: Vec<f32> = x.iter().zip(&y).map(|(a, b)| (a + b) * 0.25).collect();
+        assert_eq!(got[..len], expected);
+        assert!(got[padded..].iter().all(|&v| v == fence::SENTINEL), "{len}");
+    }
+}
+
+#[test]
+fn a_gradient_that_is_not_finite_changes_nothing() {
+    for adam in [true, false] {
+        let p0 = generated(5, 0, 200);
+        let mut bad = generated(6, 0, 200);
+        bad[123] = f32::NAN;
+        let mut huge = generated(6, 0, 200);
+        huge[7] = f32::INFINITY;
+        let case = OptimizerCase {
+            adam,
+            amsgrad: adam,
+            lr: 0.1,
+            weight_decay: 0.1,
+            momentum: 0.9,
+            clip: 1.0,
+            p0: &p0,
+            gradients: vec![&bad, &huge],
+            ranges: vec![(0, 200)],
+        };
+        for got in common::dense::optimizer(gpu(), gpu().caps(), &case).unwrap() {
+            assert_eq!(got.parameters, p0);
+            assert!(got.state.iter().flatten().all(|&v| v == 0.0));
+        }
+    }
+}
+
+/// Central difference of `f` along each element of `x`.
+fn differences(x: &[f64], f: impl Fn(&[f64]) -> f64) -> Vec<f64> {
+    let step = 1e-5;
+    (0..x.len())
+        .map(|i| {
+            let moved = |by: f64| {
+                let mut x = x.to_vec();
+                x[i] += by;
+                f(&x)
+            };
+            (moved(step) - moved(-step)) / (2.0 * step)
+        })
+        .collect()
+}
+
+fn close_wide(what: &str, a: &[f64], b: &[f64]) {
+    let top = b.iter().fold(0f64, |m, v| m.max(v.abs()));
+    for (i, (a, b)) in a.iter().zip(b).enumerate() {
+        assert!((a - b).abs() <= 1e-7 * top.max(1e-3), "{what}[{i}]: {a} instead of {b}");
+    }
+}
+
+/// The twins' gradients are those of their own forward passes.
+#[test]
+fn twins_agree_with_finite_differences() {
+    let twin = Norm { channels: 2, voxels: 6, slope: 0.2 };
+    let random = |seed, count| wide(&generated(seed, 0, count));
+    let (z, gamma, beta, da) = (random(1, 24), vec![0.8, 1.7], vec![0.3, -0.2], random(2, 24));
+    let dot = |a: Vec<f64>| a.iter().zip(&da).map(|(a, d)| a * d).sum::<f64>();
+    let got = twin.backward(&z, &gamma, &beta, &da);
+    close_wide("dz", &got.dz, &differences(&z, |z| dot(twin.forward(z, &gamma, &beta))));
+    close_wide("dgamma", &got.dgamma, &differences(&gamma, |g| dot(twin.forward(&z, g, &beta))));
+    close_wide("dbeta", &got.dbeta, &differences(&beta, |b| dot(twin.forward(&z, &gamma, b))));
+
+    let (logits, labels) = (random(3, 2 * 3 * 4), [0, 1, 2, 1, 0, 0, 1, 1]);
+    for batch_dice in [false, true] {
+        let heads = |x: &[f64]| {
+            let head = (x, &labels[..], 4);
+            loss::deep_supervision(&[head], &[0.7], 3, batch_dice)
+        };
+        let (_, gradients) = heads(&logits);
+        close_wide("loss", &gradients[0], &differences(&logits, |x| heads(x).0));
+    }
+}
