@@ -44,7 +44,7 @@ struct Cli {
 #[derive(Subcommand, Debug)]
 enum Command {
     /// Shows what a policy does to a case: volumes and a contact sheet.
-    Augment(augment::Augment),
+    Augment(Box<augment::Augment>),
     /// Prints a completion script for a shell.
     Completions(completions::Completions),
     /// Lists the adapters, whether their kernels compute rightly, and which one is taken.
@@ -107,9 +107,14 @@ static QUIET: AtomicBool = AtomicBool::new(false);
 /// Prints a sentence about the work on stderr, unless `--quiet`.
 fn say(sentence: &str) {
     if !QUIET.load(Ordering::Relaxed) {
-        // Nobody is left to be told when stderr is closed.
-        let _ = writeln!(std::io::stderr(), "{sentence}");
+        complain(sentence);
     }
+}
+
+/// Prints a sentence on stderr, `--quiet` or not.
+fn complain(sentence: &str) {
+    // Nobody is left to be told when stderr is closed.
+    let _ = writeln!(std::io::stderr(), "{sentence}");
 }
 
 /// Prints results on stdout; that the reader went away (`| head`) is no error.
