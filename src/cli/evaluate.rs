@@ -79,7 +79,7 @@ fn cells<const N: usize>(row: [&str; N]) -> Vec<String> {
 }
 
 /// One row a label, and their mean.
-fn label_rows(summary: &Summary) -> Vec<Vec<String>> {
+pub(super) fn label_rows(summary: &Summary) -> Vec<Vec<String>> {
     // The first column is at least 6 wide, so that tables of several calls line up.
     let mut rows = vec![cells(["label ", "Dice", "IoU", "cases", "predicted", "reference"])];
     let mut labels: Vec<&String> = summary.mean.keys().collect();

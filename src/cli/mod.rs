@@ -7,6 +7,7 @@ mod devices;
 mod evaluate;
 mod policy;
 mod predict;
+mod progress;
 mod table;
 mod train;
 
@@ -58,7 +59,7 @@ enum Command {
     /// Segments images with the networks of a run.
     Predict(predict::Predict),
     /// Trains a U-Net on one fold of a data set.
-    Train(train::Train),
+    Train(Box<train::Train>),
 }
 
 /// Flags of every command that uses a device.
@@ -104,9 +105,13 @@ pub fn run() -> ExitCode {
 /// Whether `--quiet` was given; set once, before any command runs.
 static QUIET: AtomicBool = AtomicBool::new(false);
 
+fn quiet() -> bool {
+    QUIET.load(Ordering::Relaxed)
+}
+
 /// Prints a sentence about the work on stderr, unless `--quiet`.
 fn say(sentence: &str) {
-    if !QUIET.load(Ordering::Relaxed) {
+    if !quiet() {
         complain(sentence);
     }
 }

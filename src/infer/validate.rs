@@ -11,11 +11,12 @@ use crate::metrics::Summary;
 use crate::nn::unet::UNet;
 use crate::ops::ConvVariant;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// What is validated, and how.
 pub struct Validation<'a> {
     /// Prepared cases.
-    pub cases: &'a [PreparedCase],
+    pub cases: &'a [Arc<PreparedCase>],
     /// Reference label file of each case.
     pub references: &'a [PathBuf],
     /// The sliding window.
@@ -26,7 +27,7 @@ pub struct Validation<'a> {
 
 /// Predicts each case with a network, writes `<case>.nii.gz` into `folder`, and evaluates all of
 /// them by the labels 1 to classes - 1 into `folder/summary.json`. `progress` is given the number
-/// of a case and its name before it is predicted.
+/// of a case and its name before it is predicted; its error ends the work.
 ///
 /// # Errors
 /// [`crate::Error::Device`], [`crate::Error::Io`] and what [`evaluate_voxels`] refuses.
@@ -36,7 +37,7 @@ pub fn validate(
     weights: &[f32],
     validation: &Validation,
     folder: &Path,
-    progress: &mut dyn FnMut(usize, &str),
+    progress: &mut dyn FnMut(usize, &str) -> Result<()>,
 ) -> Result<Summary> {
     files::create_folder(folder)?;
     let classes = network.plan.classes as u16;
@@ -46,9 +47,9 @@ pub fn validate(
     for (number, (case, reference)) in
         validation.cases.iter().zip(validation.references).enumerate()
     {
-        progress(number, &case.name);
+        progress(number, &case.name)?;
         let path = folder.join(format!("{}.nii.gz", case.name));
-        predict_to(gpu, &predictor, &[], &Source::from(case), validation.window, &path)?;
+        predict_to(gpu, &predictor, &[], &Source::from(case.as_ref()), validation.window, &path)?;
         pairs.push((path, reference.clone()));
     }
     let labels: Vec<u16> = (1..classes).collect();
@@ -87,15 +88,19 @@ mod tests {
         let gpu = Gpu::open(&AdapterChoice::default(), true).unwrap();
         let references: Vec<PathBuf> =
             dataset.cases.iter().filter_map(|c| c.label.clone()).collect();
+        let cases: Vec<Arc<PreparedCase>> = prepared.cases.into_iter().map(Arc::new).collect();
         let validation = Validation {
-            cases: &prepared.cases,
+            cases: &cases,
             references: &references,
             window: WindowOptions { step: 1.0, mirror: false },
             used_in_search: true,
         };
         let out = folder.path().join("fold_0/validation");
         let mut names = Vec::new();
-        let mut hear = |_: usize, name: &str| names.push(name.to_owned());
+        let mut hear = |_: usize, name: &str| {
+            names.push(name.to_owned());
+            Ok(())
+        };
         let summary = validate(&gpu, network, &weights, &validation, &out, &mut hear).unwrap();
         assert_eq!(names, ["brain_001", "brain_002"]);
         assert_eq!(summary.mean.keys().collect::<Vec<_>>(), ["1", "2", "3"]);
@@ -104,6 +109,6 @@ mod tests {
         assert!(Summary::from_json(&text).is_ok());
         assert!(text.contains("\"validation_used_in_search\": true"));
         let header = read_header(&out.join("brain_002.nii.gz")).unwrap();
-        assert_eq!(header.shape(), prepared.cases[1].original_shape);
+        assert_eq!(header.shape(), cases[1].original_shape);
     }
 }
