@@ -80,17 +80,35 @@ pub fn limits(image: &[f32]) -> (f32, f32) {
 }
 
 impl View {
-    /// The three planes: name, letters at the left and top edge; fixed axis; downward and
-    /// rightward axis, each with whether it runs against its index. As radiologists look: the
-    /// patient's right, or front, is on the left.
-    fn planes(&self) -> [(&'static str, [&'static str; 2], usize, [(usize, bool); 2]); 3] {
+    /// The three planes as radiologists look: the patient's right, or front, is on the left.
+    fn looks(&self) -> [Look; 3] {
         let [right, front, top] = self.axes;
+        let look = |name, letters, fixed: (usize, bool), down, right| Look {
+            name,
+            letters,
+            fixed: fixed.0,
+            down,
+            right,
+        };
         [
-            ("axial", ["R", "A"], top.0, [front, right]),
-            ("coronal", ["R", "S"], front.0, [top, right]),
-            ("sagittal", ["A", "S"], right.0, [top, front]),
+            look("axial", ["R", "A"], top, front, right),
+            look("coronal", ["R", "S"], front, top, right),
+            look("sagittal", ["A", "S"], right, top, front),
         ]
     }
+}
+
+/// How a plane is looked at.
+struct Look {
+    name: &'static str,
+    /// Directions at the left and the top edge.
+    letters: [&'static str; 2],
+    /// The axis along which the plane does not extend.
+    fixed: usize,
+    /// The axis downwards, and whether it runs against its index.
+    down: (usize, bool),
+    /// The same of the axis to the right.
+    right: (usize, bool),
 }
 
 impl SheetRow {
@@ -114,7 +132,7 @@ impl SheetRow {
                 labels.len()
             )));
         }
-        let planes = view.planes().map(|(_, _, fixed, [down, right])| {
+        let planes = view.looks().map(|Look { fixed, down, right, .. }| {
             let (height, width) = (shape[down.0], shape[right.0]);
             let turn = |i: usize, edge: usize, against| if against { edge - 1 - i } else { i };
             let mut plane = Plane {
@@ -188,8 +206,8 @@ impl Sheet {
             left += entry(name);
         }
         let mut left = GAP + column;
-        for ((name, ..), width) in view.planes().iter().zip(widths) {
-            canvas.text(left + GAP, head - LINE, name, WHITE);
+        for (look, width) in view.looks().iter().zip(widths) {
+            canvas.text(left + GAP, head - LINE, look.name, WHITE);
             left += GAP + width;
         }
         let mut top = head;
@@ -203,7 +221,7 @@ impl Sheet {
                 let corner = [top, left + GAP];
                 plane.draw(&mut canvas, corner, size, view.limits);
                 if number == 0 {
-                    let [at_left, at_top] = view.planes()[i].1;
+                    let [at_left, at_top] = view.looks()[i].letters;
                     canvas.text(corner[1] + 2, top + size[0] / 2 - LINE / 2, at_left, MARK);
                     canvas.text(corner[1] + size[1] / 2 - LETTER / 2, top + 2, at_top, MARK);
                 }

@@ -1,6 +1,6 @@
 //! `asng-wgpu devices`.
 
-use super::{checked_shaders, print};
+use super::{checked_shaders, print, say};
 use crate::error::{Error, Result};
 use crate::gpu::{AdapterChoice, AdapterSummary, Gpu, list_adapters};
 use crate::ops::selftest::{Verdict, check_all};
@@ -56,6 +56,7 @@ impl Devices {
     fn test(&self, adapter: AdapterSummary) -> Tested {
         let choice =
             AdapterChoice { device: adapter.index.to_string(), backend: self.backend.clone() };
+        say(&format!("testing '{}'", adapter.name));
         match Gpu::open(&choice, checked_shaders()) {
             Ok(gpu) => Tested { adapter, variants: check_all(&gpu), refused: None },
             Err(e) => Tested { adapter, variants: Vec::new(), refused: Some(e.to_string()) },

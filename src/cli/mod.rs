@@ -45,7 +45,7 @@ struct Cli {
 #[derive(Subcommand, Debug)]
 enum Command {
     /// Shows what a policy does to a case: volumes and a contact sheet.
-    Augment(augment::Augment),
+    Augment(Box<augment::Augment>),
     /// Prints a completion script for a shell.
     Completions(completions::Completions),
     /// Lists the adapters, whether their kernels compute rightly, and which one is taken.
@@ -112,9 +112,14 @@ fn quiet() -> bool {
 /// Prints a sentence about the work on stderr, unless `--quiet`.
 fn say(sentence: &str) {
     if !quiet() {
-        // Nobody is left to be told when stderr is closed.
-        let _ = writeln!(std::io::stderr(), "{sentence}");
+        complain(sentence);
     }
+}
+
+/// Prints a sentence on stderr, `--quiet` or not.
+fn complain(sentence: &str) {
+    // Nobody is left to be told when stderr is closed.
+    let _ = writeln!(std::io::stderr(), "{sentence}");
 }
 
 /// Prints results on stdout; that the reader went away (`| head`) is no error.

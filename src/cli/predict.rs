@@ -1,6 +1,6 @@
 //! `asng-wgpu predict -m RUN -i IN -o OUT`.
 
-use super::{DeviceFlags, checked_shaders, say};
+use super::{DeviceFlags, checked_shaders, complain, say};
 use crate::error::Result;
 use crate::infer::predict::{PredictOptions, Predicted, predict};
 use crate::run::CheckpointKind;
@@ -77,6 +77,6 @@ fn report(case: &Predicted) {
             let s = if case.tiles == 1 { "" } else { "s" };
             say(&format!("{head}: {} tile{s}, {:.1} s", case.tiles, case.seconds));
         }
-        Err(why) => eprintln!("{head}: {why}"),
+        Err(why) => complain(&format!("{head}: {why}")),
     }
 }

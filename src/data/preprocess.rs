@@ -155,7 +155,7 @@ pub fn load_image(images: &[std::path::PathBuf], channels: usize) -> Result<Prep
         return Err(bad(
             path,
             format!(
-                "has {} channel(s), but dataset.json names {channels}; correct one of them",
+                "has {} channel(s), but {channels} are expected, by dataset.json or by the run; give all channels",
                 v.channels
             ),
         ));

@@ -80,6 +80,19 @@ fn partner(prediction: &Path, folder: &Path) -> Result<PathBuf> {
 /// # Errors
 /// [`Error::Input`] naming the files whose shape or geometry differ.
 pub fn evaluate(pairs: &[(PathBuf, PathBuf)], labels: &[u16]) -> Result<Summary> {
+    compare(pairs, labels, GEOMETRY_TOLERANCE)
+}
+
+/// As [`evaluate`], voxel by voxel: only the shapes must agree. For predictions of training cases,
+/// whose image and label files may place the same voxels differently.
+///
+/// # Errors
+/// [`Error::Input`] naming the files whose shape differs.
+pub fn evaluate_voxels(pairs: &[(PathBuf, PathBuf)], labels: &[u16]) -> Result<Summary> {
+    compare(pairs, labels, f64::INFINITY)
+}
+
+fn compare(pairs: &[(PathBuf, PathBuf)], labels: &[u16], tolerance_mm: f64) -> Result<Summary> {
     let mut wanted: BTreeSet<u16> = labels.iter().copied().collect();
     if wanted.is_empty() {
         let occurring = |path: &PathBuf| -> Result<BTreeSet<u16>> {
@@ -97,7 +110,7 @@ pub fn evaluate(pairs: &[(PathBuf, PathBuf)], labels: &[u16]) -> Result<Summary>
     let wanted: Vec<u16> = wanted.into_iter().collect();
     let case = |(prediction, reference): &(PathBuf, PathBuf)| -> Result<CaseMetrics> {
         let (found, truth) = (read_labels(prediction)?, read_labels(reference)?);
-        same_geometry(prediction, &found, reference, &truth)?;
+        same_geometry(prediction, &found, reference, &truth, tolerance_mm)?;
         let metrics = wanted
             .iter()
             .zip(overlaps(&found.labels, &truth.labels, &wanted)?)
@@ -119,9 +132,10 @@ fn same_geometry(
     found: &LabelVolume,
     reference: &Path,
     truth: &LabelVolume,
+    tolerance_mm: f64,
 ) -> Result<()> {
     let difference = if found.shape == truth.shape {
-        found.header.geometry_difference(&truth.header, GEOMETRY_TOLERANCE)
+        found.header.geometry_difference(&truth.header, tolerance_mm)
     } else {
         Some(format!("shape {:?} against {:?}", found.shape, truth.shape))
     };

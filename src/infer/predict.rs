@@ -66,9 +66,9 @@ pub fn predict(
     log: &mut dyn FnMut(&str),
     progress: &mut dyn FnMut(&Predicted),
 ) -> Result<()> {
-    if !(options.step > 0.0 && options.step <= 1.0) {
+    if !(0.05..=1.0).contains(&options.step) {
         return Err(Error::Usage(format!(
-            "--step {} is out of range; give a share of the patch above 0 and up to 1",
+            "--step {} is out of range; give a share of the patch from 0.05 to 1",
             options.step
         )));
     }

@@ -94,24 +94,27 @@ impl Predictor {
         let mut sums = vec![0f32; classes * whole];
         let mut totals = vec![0f32; whole];
         let flips = if options.mirror { 8 } else { 1 };
-        let passes: Vec<Pass> =
-            tiling.starts.iter().flat_map(|&start| (0..flips).map(move |f| (start, f))).collect();
-        let cut = |&(start, flip): &_| tiling.cut(image, channels, start, flip);
+        let passes: Vec<Pass> = tiling
+            .starts
+            .iter()
+            .flat_map(|&start| (0..flips).map(move |flip| Pass { start, flip }))
+            .collect();
+        let cut = |&pass: &Pass| tiling.cut(image, channels, pass);
         let mut tile = passes.first().map(cut);
-        let mut done: Option<(&Pass, Vec<f32>)> = None;
-        for (i, pass) in passes.iter().enumerate() {
+        let mut done: Option<(Pass, Vec<f32>)> = None;
+        for (i, &pass) in passes.iter().enumerate() {
             let Some(input) = tile.take() else { break };
             host::upload(gpu, &self.memory, &self.tensors, self.image, &input)?;
             self.program.submit(gpu)?;
             // While the device works: what came before, and what comes next.
-            if let Some((&(start, flip), logits)) = done.take() {
-                tiling.add(logits, start, flip, flips, &mut sums, &mut totals);
+            if let Some((pass, logits)) = done.take() {
+                tiling.add(logits, pass, flips, &mut sums, &mut totals);
             }
             tile = passes.get(i + 1).map(cut);
             done = Some((pass, host::download(gpu, &self.memory, &self.tensors, self.logits)?));
         }
-        if let Some((&(start, flip), logits)) = done {
-            tiling.add(logits, start, flip, flips, &mut sums, &mut totals);
+        if let Some((pass, logits)) = done {
+            tiling.add(logits, pass, flips, &mut sums, &mut totals);
         }
         for class in sums.chunks_exact_mut(whole) {
             class.iter_mut().zip(&totals).for_each(|(sum, total)| *sum /= total);
@@ -120,8 +123,14 @@ impl Predictor {
     }
 }
 
-/// A tile's first voxel, and how it is mirrored.
-type Pass = ([usize; 3], usize);
+/// A tile of a case, mirrored.
+#[derive(Clone, Copy)]
+struct Pass {
+    /// First voxel of the tile in the padded case.
+    start: [usize; 3],
+    /// Bits 0, 1, 2: mirrored along D, H, W.
+    flip: usize,
+}
 
 /// The tiles of a case and their weights.
 struct Tiling {
@@ -189,9 +198,8 @@ impl Tiling {
         ((channel * d + turn(z, d, 0)) * h + turn(y, h, 1)) * w
     }
 
-    /// A tile of the image, 0 outside, mirrored along D, H, W where the flip's bits 0, 1, 2
-    /// are set.
-    fn cut(&self, image: &[f32], channels: usize, start: [usize; 3], flip: usize) -> Vec<f32> {
+    /// A tile of the image, 0 outside, mirrored.
+    fn cut(&self, image: &[f32], channels: usize, Pass { start, flip }: Pass) -> Vec<f32> {
         let whole: usize = self.shape.iter().product();
         let width = self.patch[2];
         let mut tile = vec![0f32; channels * self.weights.len()];
@@ -215,8 +223,7 @@ impl Tiling {
     fn add(
         &self,
         mut logits: Vec<f32>,
-        start: [usize; 3],
-        flip: usize,
+        Pass { start, flip }: Pass,
         flips: usize,
         sums: &mut [f32],
         totals: &mut [f32],
@@ -325,14 +332,14 @@ mod tests {
                         parts[i] += clock.elapsed().as_secs_f64() * 1e3 / passes as f64;
                         clock = std::time::Instant::now();
                     };
-                    let tile = tiling.cut(&image, 1, start, flip);
+                    let tile = tiling.cut(&image, 1, Pass { start, flip });
                     lap(0);
                     let p = &predictor;
                     host::upload(&gpu, &p.memory, &p.tensors, p.image, &tile).unwrap();
                     lap(1);
                     let logits = host::download(&gpu, &p.memory, &p.tensors, p.logits).unwrap();
                     lap(2);
-                    tiling.add(logits, start, flip, flips, &mut sums, &mut totals);
+                    tiling.add(logits, Pass { start, flip }, flips, &mut sums, &mut totals);
                     lap(3);
                 }
             }

@@ -1,6 +1,6 @@
 //! Predicts a fold's validation cases and holds them against their references.
 
-use super::evaluate::evaluate;
+use super::evaluate::evaluate_voxels;
 use super::output::{Source, predict_to};
 use super::predictor::{Predictor, WindowOptions};
 use crate::data::PreparedCase;
@@ -30,7 +30,7 @@ pub struct Validation<'a> {
 /// of a case and its name before it is predicted; its error ends the work.
 ///
 /// # Errors
-/// [`crate::Error::Device`], [`crate::Error::Io`] and what [`evaluate`] refuses.
+/// [`crate::Error::Device`], [`crate::Error::Io`] and what [`evaluate_voxels`] refuses.
 pub fn validate(
     gpu: &Gpu,
     network: UNet,
@@ -53,8 +53,62 @@ pub fn validate(
         pairs.push((path, reference.clone()));
     }
     let labels: Vec<u16> = (1..classes).collect();
-    let mut summary = evaluate(&pairs, &labels)?;
+    let mut summary = evaluate_voxels(&pairs, &labels)?;
     summary.validation_used_in_search = validation.used_in_search;
     files::replace(&folder.join("summary.json"), summary.to_json().as_bytes())?;
     Ok(summary)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::Dataset;
+    use crate::data::demo::{DemoKind, DemoSize, write_demo};
+    use crate::data::nifti::{read_header, read_labels, write_labels};
+    use crate::data::preprocess::prepare_all;
+    use crate::gpu::AdapterChoice;
+    use crate::metrics::Summary;
+    use crate::nn::plan::NetworkPlan;
+
+    #[test]
+    fn cases_are_predicted_in_place_and_summarised() {
+        let folder = tempfile::tempdir().unwrap();
+        let data = folder.path().join("data");
+        write_demo(&data, DemoKind::Brain, DemoSize::Small, 2, 0).unwrap();
+        // A label file that places its voxels elsewhere is still the reference.
+        let label = data.join("labelsTr/brain_001.nii.gz");
+        let mut moved = read_labels(&label).unwrap();
+        moved.header.srow[0][3] += 50.0;
+        write_labels(&label, &moved.labels, moved.shape, &moved.header).unwrap();
+        let dataset = Dataset::open(&data).unwrap();
+        let prepared = prepare_all(&dataset, &dataset.cases, 1).unwrap();
+        let plan = NetworkPlan::from_spacing(4, 4, 4, [16; 3], 1, [3.6; 3], 2);
+        let network = UNet::new(plan);
+        let weights = network.parameters.initial(1);
+        let gpu = Gpu::open(&AdapterChoice::default(), true).unwrap();
+        let references: Vec<PathBuf> =
+            dataset.cases.iter().filter_map(|c| c.label.clone()).collect();
+        let cases: Vec<Arc<PreparedCase>> = prepared.cases.into_iter().map(Arc::new).collect();
+        let validation = Validation {
+            cases: &cases,
+            references: &references,
+            window: WindowOptions { step: 1.0, mirror: false },
+            used_in_search: true,
+        };
+        let out = folder.path().join("fold_0/validation");
+        let mut names = Vec::new();
+        let mut hear = |_: usize, name: &str| {
+            names.push(name.to_owned());
+            Ok(())
+        };
+        let summary = validate(&gpu, network, &weights, &validation, &out, &mut hear).unwrap();
+        assert_eq!(names, ["brain_001", "brain_002"]);
+        assert_eq!(summary.mean.keys().collect::<Vec<_>>(), ["1", "2", "3"]);
+        let text = std::fs::read_to_string(out.join("summary.json")).unwrap();
+        assert_eq!(text, summary.to_json());
+        assert!(Summary::from_json(&text).is_ok());
+        assert!(text.contains("\"validation_used_in_search\": true"));
+        let header = read_header(&out.join("brain_002.nii.gz")).unwrap();
+        assert_eq!(header.shape(), cases[1].original_shape);
+    }
 }

@@ -25,6 +25,9 @@ use std::path::PathBuf;
 /// Draws that the sheet shows at most; more would not be taken in at a glance.
 const MOST_ROWS: usize = 12;
 
+/// Longest edge of a patch.
+const MOST_EDGE: u32 = 4096;
+
 /// What to show.
 #[derive(Clone, Debug)]
 pub struct PreviewOptions {
@@ -357,8 +360,10 @@ fn centre(labels: &[u32], [d, h, w]: [usize; 3]) -> [usize; 3] {
 fn place(source: &Source, patch: Option<[u32; 3]>) -> Result<Placement> {
     let case = source.image.shape.map(|e| e as u32);
     let patch = patch.unwrap_or(case);
-    if patch.contains(&0) {
-        return Err(Error::Usage("--patch has an edge of 0; give three edges above 0".into()));
+    if let Some(edge) = patch.iter().find(|&&e| e == 0 || e > MOST_EDGE) {
+        return Err(Error::Usage(format!(
+            "--patch has an edge of {edge}; give three edges from 1 to {MOST_EDGE}"
+        )));
     }
     let middle = centre(&source.labels, source.image.shape);
     let start = std::array::from_fn(|i| {
