@@ -3,15 +3,15 @@
 use super::{checked_shaders, print, say};
 use crate::error::{Error, Result};
 use crate::gpu::{AdapterChoice, AdapterSummary, Gpu, list_adapters};
-use crate::ops::selftest::{Verdict, check_all};
+use crate::ops::selftest::{Verdict, check_first};
 
 #[derive(clap::Args, Debug)]
 #[command(after_long_help = "\
 Example:
   asng-wgpu devices --backend vulkan
 
-Each adapter computes a few small convolutions in every variant that it can run and compares them
-with sums in double precision. `auto` marks the adapter that --device auto takes.")]
+Each adapter computes a few small convolutions in every variant that it can run (a software adapter:
+in the one it prefers) and compares them with sums in double precision. `auto` marks the adapter that --device auto takes.")]
 pub(super) struct Devices {
     /// Print JSON.
     #[arg(long)]
@@ -19,6 +19,9 @@ pub(super) struct Devices {
     /// Only this graphics interface: vulkan, metal, dx12 or gl.
     #[arg(long, default_value = "", hide_default_value = true)]
     backend: String,
+    /// Test all variants on software adapters too, where compiling them takes a minute.
+    #[arg(long)]
+    all: bool,
 }
 
 /// An adapter and how its kernels did.
@@ -58,7 +61,10 @@ impl Devices {
             AdapterChoice { device: adapter.index.to_string(), backend: self.backend.clone() };
         say(&format!("testing '{}'", adapter.name));
         match Gpu::open(&choice, checked_shaders()) {
-            Ok(gpu) => Tested { adapter, variants: check_all(&gpu), refused: None },
+            Ok(gpu) => {
+                let most = if gpu.caps().cpu && !self.all { 1 } else { usize::MAX };
+                Tested { adapter, variants: check_first(&gpu, most), refused: None }
+            }
             Err(e) => Tested { adapter, variants: Vec::new(), refused: Some(e.to_string()) },
         }
     }

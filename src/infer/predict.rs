@@ -8,7 +8,7 @@ use crate::data::preprocess::prepare_image;
 use crate::error::{Error, Result};
 use crate::files;
 use crate::gpu::{AdapterChoice, Gpu};
-use crate::ops::ConvVariant;
+use crate::ops::selftest;
 use crate::run::{
     CheckpointKind, RunConfig, checkpoint_path, fold_folder, read_weights, trained_folds,
 };
@@ -99,7 +99,7 @@ pub fn predict(
     let cases = find_images(&options.input, channels)?;
     let targets = targets(options, &cases)?;
     let gpu = Gpu::open(&options.adapter, options.checked_shaders)?;
-    let variant = ConvVariant::available(gpu.caps())[0];
+    let variant = selftest::choose(&gpu)?;
     let predictor = Predictor::new(&gpu, network, &weights[0], variant)?;
     let window = WindowOptions { step: options.step, mirror: options.mirror && config.mirror };
     log(&format!(

@@ -33,6 +33,7 @@ pub struct Validation<'a> {
 /// [`crate::Error::Device`], [`crate::Error::Io`] and what [`evaluate_voxels`] refuses.
 pub fn validate(
     gpu: &Gpu,
+    variant: ConvVariant,
     network: UNet,
     weights: &[f32],
     validation: &Validation,
@@ -41,7 +42,6 @@ pub fn validate(
 ) -> Result<Summary> {
     files::create_folder(folder)?;
     let classes = network.plan.classes as u16;
-    let variant = ConvVariant::available(gpu.caps())[0];
     let predictor = Predictor::new(gpu, network, weights, variant)?;
     let mut pairs = Vec::new();
     for (number, (case, reference)) in
@@ -101,7 +101,9 @@ mod tests {
             names.push(name.to_owned());
             Ok(())
         };
-        let summary = validate(&gpu, network, &weights, &validation, &out, &mut hear).unwrap();
+        let variant = ConvVariant::available(gpu.caps())[0];
+        let summary =
+            validate(&gpu, variant, network, &weights, &validation, &out, &mut hear).unwrap();
         assert_eq!(names, ["brain_001", "brain_002"]);
         assert_eq!(summary.mean.keys().collect::<Vec<_>>(), ["1", "2", "3"]);
         let text = std::fs::read_to_string(out.join("summary.json")).unwrap();

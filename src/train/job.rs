@@ -178,6 +178,7 @@ impl<'a> Job<'a> {
         let folder = folder.join("validation");
         validate(
             &session.gpu,
+            session.variant,
             network,
             &session.weights()?,
             &validation,

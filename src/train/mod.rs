@@ -6,6 +6,7 @@ mod iteration;
 mod job;
 mod options;
 mod patch;
+mod results;
 mod session;
 mod setup;
 mod stages;

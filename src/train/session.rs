@@ -6,6 +6,7 @@
 //! read once.
 
 use super::options::TrainOptions;
+use super::results::{Outcome, ResultLayout};
 use crate::augment::batch::{Augmenter, AugmenterSpec};
 use crate::error::Result;
 use crate::gpu::{Command, Gpu, Lifetime, Memory, MemoryPlan, Program, Recording, SlotId};
@@ -19,15 +20,6 @@ use crate::ops::{ConvVariant, Lowering};
 
 const WEIGHT_DECAY: f64 = 3e-5;
 const NESTEROV: f64 = 0.99;
-
-/// What the device told of one candidate.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Outcome {
-    /// Training loss of its augmented batch.
-    pub train_loss: f64,
-    /// Validation loss after its trial step; NaN when its gradient was not finite, 0 without one.
-    pub validation_loss: f64,
-}
 
 /// How many candidates an iteration has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,6 +53,7 @@ pub(super) struct Session {
     steps: u64,
     results: SlotId,
     layout: ResultLayout,
+    validate_losses: LossSlot,
     programs: Programs,
 }
 
@@ -77,28 +70,6 @@ struct Programs {
     keep: Vec<Program>,
     step: Program,
     validate: Program,
-}
-
-/// Floats of the `results` buffer: one row a candidate (training losses, gradient norm, trial
-/// losses), then the norm of the weight step's gradient.
-struct ResultLayout {
-    train: LossSlot,
-    trial: Option<LossSlot>,
-    validate: LossSlot,
-    rows: usize,
-}
-
-/// Elements kept of a gradient norm: the norm, and 1 where it is not finite.
-const NORM: usize = 4;
-
-impl ResultLayout {
-    fn row(&self) -> usize {
-        self.train.len() + NORM + self.trial.as_ref().map_or(0, LossSlot::len)
-    }
-
-    fn len(&self) -> usize {
-        self.rows * self.row() + NORM
-    }
 }
 
 /// Sizes that the network's plan does not tell.
@@ -118,11 +89,11 @@ impl Session {
     /// [`crate::Error::Device`] when there is no such adapter or too little memory.
     pub fn open(
         gpu: Gpu,
+        variant: ConvVariant,
         options: &TrainOptions,
         plan: NetworkPlan,
         spec: SessionSpec,
     ) -> Result<Self> {
-        let variant = ConvVariant::available(gpu.caps())[0];
         let net = UNet::new(plan);
         let plan = &net.plan;
         let mut tensors = Tensors::new(gpu.caps());
@@ -162,23 +133,15 @@ impl Session {
         let (trial, trial_losses) = trial.unzip();
         let (validate, validate_losses) =
             build.record(|l| record_loss(l, &net, state.parameters, None, validation, &full))?;
-        let layout = ResultLayout {
-            train,
-            trial: trial_losses,
-            validate: validate_losses,
-            rows: spec.candidates.all(),
-        };
+        let rows = spec.candidates.all();
+        let layout = ResultLayout { train, trial: trial_losses, rows };
         let results =
             build.tensors.slots.buffer("results", layout.len() as u64 * 4, Lifetime::Persistent);
-        let (keep, mean) = keep_recordings(&mut build, &net, &state, &layout, results, spec)?;
+        let (keep, mean) =
+            keep_recordings(&mut build, &net, &state, &layout, results, spec.candidates)?;
         let (step, ()) = build.record(|l| {
             step(l, &state, mean, &ranges, None);
-            let to = (results, (layout.rows * layout.row()) as u64 * 4);
-            l.recording.commands.push(Command::Copy {
-                from: (state.norm, 0),
-                to,
-                bytes: NORM as u64 * 4,
-            });
+            l.recording.commands.push(layout.keep_norm(state.norm, results));
             Ok(())
         })?;
         let mut all: Vec<&Recording> = vec![&augment, &warp, &learn];
@@ -212,6 +175,7 @@ impl Session {
             steps: 0,
             results,
             layout,
+            validate_losses,
             programs,
             gpu,
         })
@@ -277,21 +241,7 @@ impl Session {
     /// skipped because the gradient was not finite.
     pub fn finish(&mut self) -> Result<(Vec<Outcome>, bool)> {
         let values: Vec<f32> = self.gpu.read(&self.memory, self.results, 0, self.layout.len())?;
-        let layout = &self.layout;
-        let (rows, norm) = values.split_at(layout.rows * layout.row());
-        let outcomes = rows.chunks_exact(layout.row()).map(|row| {
-            let (train, rest) = row.split_at(layout.train.len());
-            let (norm, trial) = rest.split_at(NORM);
-            let train_loss = layout.train.total(train);
-            let validation_loss = match &layout.trial {
-                Some(_) if norm[1] != 0.0 => f64::NAN,
-                Some(losses) => losses.total(trial),
-                None => 0.0,
-            };
-            Outcome { train_loss, validation_loss }
-        });
-        let outcomes = outcomes.collect();
-        let skipped = norm[1] != 0.0;
+        let (outcomes, skipped) = self.layout.read(&values);
         self.steps += u64::from(!skipped);
         Ok((outcomes, skipped))
     }
@@ -300,7 +250,7 @@ impl Session {
     /// the validation batch with the current weights.
     pub fn validate(&self) -> Result<(f64, Vec<[f32; 3]>)> {
         self.programs.validate.submit(&self.gpu)?;
-        let losses = &self.layout.validate;
+        let losses = &self.validate_losses;
         let values: Vec<f32> = self.gpu.read(&self.memory, losses.slot, 0, losses.len())?;
         Ok((losses.total(&values), losses.counts(&values).collect()))
     }
@@ -363,40 +313,26 @@ fn step(
     .lower(l);
 }
 
-/// One recording a candidate that copies its losses into its row of `results`; those that count
-/// for the weights also add their gradient. Returns the slot where the mean gradient ends up.
+/// One recording a candidate that keeps its losses in its row of `results`; those that count for
+/// the weights also add their gradient. Returns the slot where the mean gradient ends up.
 fn keep_recordings(
     build: &mut Build,
     net: &UNet,
     state: &TrainingState,
     layout: &ResultLayout,
     results: SlotId,
-    spec: SessionSpec,
+    candidates: Candidates,
 ) -> Result<(Vec<Recording>, SlotId)> {
     let elements = net.parameters.elements();
-    let weights = spec.candidates.weights;
+    let weights = candidates.weights;
     let sums: Vec<SlotId> = (0..weights.min(2))
         .filter(|_| weights > 1)
         .map(|_| build.tensors.slots.buffer("mean gradient", elements * 4, Lifetime::Persistent))
         .collect();
     let mut recordings = Vec::new();
-    for row in 0..spec.candidates.all() {
+    for row in 0..candidates.all() {
         let (recording, ()) = build.record(|l| {
-            let mut offset = (row * layout.row()) as u64 * 4;
-            let mut copy = |slot: SlotId, count: usize| {
-                let bytes = count as u64 * 4;
-                l.recording.commands.push(Command::Copy {
-                    from: (slot, 0),
-                    to: (results, offset),
-                    bytes,
-                });
-                offset += bytes;
-            };
-            copy(layout.train.slot, layout.train.len());
-            copy(state.norm, NORM);
-            if let Some(trial) = &layout.trial {
-                copy(trial.slot, trial.len());
-            }
+            l.recording.commands.extend(layout.keep(row, state.norm, results));
             if weights > 1 && row == 0 {
                 let (from, to) = ((state.gradient, 0), (sums[0], 0));
                 l.recording.commands.push(Command::Copy { from, to, bytes: elements * 4 });
@@ -473,7 +409,8 @@ mod tests {
         let plan = NetworkPlan::from_spacing(1, 2, 4, [EDGE; 3], 1, [1.0; 3], 2);
         let voxels = EDGE.pow(3);
         let spec = SessionSpec { candidates, search: true, source_voxels: u64::from(voxels) };
-        let session = Session::open(gpu, &options(), plan, spec).unwrap();
+        let variant = ConvVariant::available(gpu.caps())[0];
+        let session = Session::open(gpu, variant, &options(), plan, spec).unwrap();
         let image: Vec<f32> = (0..voxels).map(|v| ((v % 97) as f32 * 0.1).sin()).collect();
         let labels: Vec<u32> = image.iter().map(|&v| u32::from(v > 0.3)).collect();
         session.upload_source(0, &image, &labels).unwrap();

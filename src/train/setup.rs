@@ -11,6 +11,7 @@ use crate::error::{Error, Result};
 use crate::files;
 use crate::gpu::Gpu;
 use crate::nn::plan::NetworkPlan;
+use crate::ops::selftest;
 use crate::run::{CONFIG_VERSION, CheckpointKind, DatasetSummary, RunConfig, RunLock};
 use crate::run::{checkpoint_path, fold_folder};
 use crate::search::space::Space;
@@ -90,6 +91,7 @@ impl Setup {
         ));
         let references = references(&dataset, &cases.validation)?;
         let gpu = Gpu::open(&options.adapter, options.checked_shaders)?;
+        let variant = selftest::choose(&gpu)?;
         let mirror = options.mirror && searcher.name() != "none";
         let config = RunConfig {
             version: CONFIG_VERSION,
@@ -131,7 +133,7 @@ impl Setup {
             patch: options.patch,
             capacity,
         };
-        let session = Session::open(gpu, options, plan, spec)?;
+        let session = Session::open(gpu, variant, options, plan, spec)?;
         let trainer = Trainer { session, searcher, drawing, lambda, iterations: 0 };
         Ok(Setup { config, cases, references, space, trainer, folder, _lock: lock })
     }
