@@ -9,12 +9,15 @@ pub mod augment;
 pub mod cli;
 pub mod data;
 pub mod error;
+pub mod files;
 pub mod gpu;
 pub mod infer;
 pub mod metrics;
 pub mod nn;
 pub mod ops;
+pub mod preview;
 pub mod reference;
+pub mod run;
 pub mod search;
 pub mod train;
 

@@ -87,14 +87,13 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     if qd >= p.q_d || qh >= p.q_h {
         return;
     }
-    let point = ((n * p.q_d + qd) * p.q_h + qh) * p.q_w + q0_w + b_w;
 {% for t in range(2) %}
     {
         let block = tile * 8u + co * 2u + {{ t }}u;
         let b = bias_of(block);
 {% for v in range(4) %}
-        if q0_w + b_w + {{ v }}u < p.q_w {
-            store(point + {{ v }}u, block, a{{ v }}_{{ t }} + b);
+        if block < p.co_blocks && q0_w + b_w + {{ v }}u < p.q_w {
+            store(n, vec3(q0_w + b_w + {{ v }}u, qh, qd), block, a{{ v }}_{{ t }} + b);
         }
 {% endfor %}
     }

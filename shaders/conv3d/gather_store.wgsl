@@ -11,7 +11,8 @@ struct Params {
     in_offset_d: i32, in_offset_h: i32, in_offset_w: i32, co_count: u32,
     out_step_d: u32, out_step_h: u32, out_step_w: u32, groups: u32,
     out_offset_d: u32, out_offset_h: u32, out_offset_w: u32, x_h: u32,
-    x_w: u32, bias_first: u32, pad1: u32, pad2: u32,
+    x_w: u32, kw: u32, shift: u32, tiles_w: u32,
+    bias_first: u32, pad0: u32, pad1: u32, pad2: u32,
 }
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(3) var<storage, read> bias: array<f32>;
@@ -33,17 +34,11 @@ fn bias_of(block: u32) -> vec4<f32> {
     return b;
 }
 
-fn store(point: u32, block: u32, value: vec4<f32>) {
-    if point >= p.points || block >= p.co_blocks {
-        return;
-    }
-    let qw = point % p.q_w;
-    let qh = point / p.q_w % p.q_h;
-    let qd = point / (p.q_w * p.q_h) % p.q_d;
-    let n = point / (p.q_w * p.q_h * p.q_d);
-    let d = qd * p.out_step_d + p.out_offset_d;
-    let h = qh * p.out_step_h + p.out_offset_h;
-    let w = qw * p.out_step_w + p.out_offset_w;
+// q: output point (w, h, d).
+fn store(n: u32, q: vec3<u32>, block: u32, value: vec4<f32>) {
+    let d = q.z * p.out_step_d + p.out_offset_d;
+    let h = q.y * p.out_step_h + p.out_offset_h;
+    let w = q.x * p.out_step_w + p.out_offset_w;
     let z = (p.y_base + n * p.y_stride + block) * p.y_d + d;
 {% if TEXTURE == 1 %}
     textureStore(y, vec3(i32(w), i32(h), i32(z)), value);

@@ -6,80 +6,81 @@
 // and its input gradient: only the packed taps and the steps differ.
 //
 // x: rgba32float texture, texel (w, h, ((n * x_stride + x_base + block) * D + d)), 4 channels.
-// weights: rgba32float texture, packed by conv3d/pack, vec4 i at (i % 1024, i / 1024).
-// y: channel blocks, buffer or texture.
-// A workgroup is one subgroup: {{ ROWS }} rows of {{ LANES }} consecutive output points, a lane
-// each, times {{ T }} channel blocks; a lane holds one vec4 of weights that all take by broadcast.
+// weights: rgba32float texture, packed by conv3d/pack with taps in the order d, w, h; vec4 i at
+// (i % 1024, i / 1024). y: channel blocks, buffer or texture.
+// A workgroup is one subgroup: {{ LANES }} output points, a lane each (2^shift along w, the rest
+// along h), {{ ROWS }} times along h, times {{ T }} channel blocks. A row of x that several taps
+// need is loaded once; a lane holds one vec4 of weights that all take by broadcast.
+// Workgroups: x tiles of w and h, y samples and d, z channel tiles.
 //
-// FLOPs: 2 * 4 ci_blocks * 4 T * taps a point. Texture loads: ROWS * KH * KW / (16 T ROWS KH KW)
-// a multiply-add. For CPU adapters: there a texture load costs a fifth of a buffer load, and a
-// broadcast is one shuffle. Lost there: weights from a buffer (28 to 46 GFLOP/s against 55),
-// workgroup memory (3 to 15).
+// FLOPs: 2 * 4 ci_blocks * 4 T * taps a point. For CPU adapters (llvmpipe), where
+// - a read-only storage texture costs 60 instructions a load of 8 vec4 (a sampled texture, whose
+//   level is looked up a lane, 190; a buffer about 300);
+// - an accumulator costs a load and a store each time it is touched: hence matrix products, 16
+//   multiply-adds a touch;
+// - a division costs one a lane: hence workgroup numbers in three axes.
 {% include "conv3d/gather_store" %}
 
-@group(0) @binding(1) var x: texture_3d<f32>;
-@group(0) @binding(2) var weights: texture_3d<f32>;
+@group(0) @binding(1) var x: texture_storage_3d<rgba32float, read>;
+@group(0) @binding(2) var weights: texture_storage_3d<rgba32float, read>;
 
 @compute @workgroup_size({{ LANES }})
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_invocation_id) lane: u32) {
-    let number = group.y * 32768u + group.x;
-    if number >= p.groups {
-        return;
-    }
-    let first = number * {{ LANES * ROWS }}u + lane;
+    let lanes_h = {{ LANES }}u >> p.shift;
+    let q_w = (group.x % p.tiles_w << p.shift) + (lane & ((1u << p.shift) - 1u));
+    let q_h = group.x / p.tiles_w * lanes_h * {{ ROWS }}u + (lane >> p.shift);
+    let q_d = group.y % p.q_d;
+    let n = group.y / p.q_d;
     let tile = group.z;
-{% for r in range(ROWS) %}
-    let point{{ r }} = first + {{ r * LANES }}u;
-    let safe{{ r }} = min(point{{ r }}, p.points - 1u);
-    let w{{ r }} = i32(safe{{ r }} % p.q_w) * p.in_step_w + p.in_offset_w;
-    let h{{ r }} = i32(safe{{ r }} / p.q_w % p.q_h) * p.in_step_h + p.in_offset_h;
-    let d{{ r }} = i32(safe{{ r }} / (p.q_w * p.q_h) % p.q_d) * p.in_step_d + p.in_offset_d;
-    let block{{ r }} = p.x_base + safe{{ r }} / (p.q_w * p.q_h * p.q_d) * p.x_stride;
-{% for t in range(T) %}
+    let w = i32(q_w) * p.in_step_w + p.in_offset_w;
+    let h = i32(q_h) * p.in_step_h + p.in_offset_h;
+    let d = i32(q_d) * p.in_step_d + p.in_offset_d;
+    let row_step = i32(lanes_h) * p.in_step_h;
+    let x_block = p.x_base + n * p.x_stride;
+    // Taps outside x along d are left out; along h and w they read 0.
+    let td_first = max(-d, 0);
+    let td_end = min(i32(p.x_d) - d, i32(p.kd));
+{% for r in range(ROWS) %}{% for t in range(T) %}
     var a{{ r }}_{{ t }} = vec4(0.0);
-{% endfor %}
-{% endfor %}
-    var weight = tile * p.ci_blocks * p.kd * {{ KH * KW * 4 * T }}u + lane;
+{% endfor %}{% endfor %}
     for (var ci = 0u; ci < p.ci_blocks; ci++) {
-        for (var td = 0; td < i32(p.kd); td++) {
-{% for r in range(ROWS) %}
-            let inside{{ r }} = d{{ r }} + td >= 0 && d{{ r }} + td < i32(p.x_d);
-            // A tap outside along d reads texel -1, which is 0 as outside along w and h.
-            let z{{ r }} = select(-1, i32(block{{ r }} + ci) * i32(p.x_d) + d{{ r }} + td, inside{{ r }});
+        for (var td = td_first; td < td_end; td++) {
+            let z = i32((x_block + ci) * p.x_d) + d + td;
+            let plane = (tile * p.ci_blocks + ci) * p.kd + u32(td);
+            for (var tw = 0u; tw < p.kw; tw++) {
+{% for r in range(ROWS) %}{% for th in range(KH) %}{% if r == 0 or th + STEP >= KH %}
+                let x{{ r * STEP + th }} = textureLoad(x, vec3(w + i32(tw), h + {{ r }} * row_step + {{ th }}, z));
+{% endif %}{% endfor %}{% endfor %}
+                let weight = (plane * p.kw + tw) * {{ KH * 4 * T }}u + lane;
+{% for j in range((KH * 4 * T + LANES - 1) // LANES) %}
+                let k{{ j }} = textureLoad(weights, vec3((weight + {{ j * LANES }}u) % 1024u, (weight + {{ j * LANES }}u) / 1024u, 0u));
 {% endfor %}
-{% for th in range(KH) %}
-            {
-{% for j in range((KW * 4 * T + LANES - 1) // LANES) %}
-                let at{{ j }} = weight + {{ th * KW * 4 * T + j * LANES }}u;
-                let k{{ j }} = textureLoad(weights, vec3(i32(at{{ j }} % 1024u), i32(at{{ j }} / 1024u), 0), 0);
-{% endfor %}
-{% for tw in range(KW) %}
+{% for th in range(KH) %}{% for t in range(T) %}
                 {
+                    let m = mat4x4(
+{% for c in range(4) %}{% set i = (th * 4 + c) * T + t %}
+                        subgroupBroadcast(k{{ i // LANES }}, {{ i % LANES }}u),
+{% endfor %}
+                    );
 {% for r in range(ROWS) %}
-                    let x{{ r }} = textureLoad(x, vec3(w{{ r }} + {{ tw }}, h{{ r }} + {{ th }}, z{{ r }}), 0);
-{% endfor %}
-{% for c in range(4) %}
-{% for t in range(T) %}
-{% set m = tw * 4 * T + c * T + t %}
-                    let m{{ c }}_{{ t }} = subgroupBroadcast(k{{ m // LANES }}, {{ m % LANES }}u);
-{% for r in range(ROWS) %}
-                    a{{ r }}_{{ t }} = fma(m{{ c }}_{{ t }}, vec4(x{{ r }}[{{ c }}]), a{{ r }}_{{ t }});
-{% endfor %}
-{% endfor %}
+                    a{{ r }}_{{ t }} += m * x{{ r * STEP + th }};
 {% endfor %}
                 }
-{% endfor %}
+{% endfor %}{% endfor %}
             }
-{% endfor %}
-            weight += {{ KH * KW * 4 * T }}u;
         }
     }
+    if q_w >= p.q_w {
+        return;
+    }
 {% for t in range(T) %}
-    {
+    if tile * {{ T }}u + {{ t }}u < p.co_blocks {
         let block = tile * {{ T }}u + {{ t }}u;
         let b = bias_of(block);
 {% for r in range(ROWS) %}
-        store(point{{ r }}, block, a{{ r }}_{{ t }} + b);
+        if q_h + {{ r }}u * lanes_h < p.q_h {
+            store(n, vec3(q_w, q_h + {{ r }}u * lanes_h, q_d), block, a{{ r }}_{{ t }} + b);
+        }
 {% endfor %}
     }
 {% endfor %}

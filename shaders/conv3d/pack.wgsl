@@ -1,18 +1,18 @@
 // Packs canonical convolution weights for one list of taps.
 //
 // Out, vec4 over output channels, index
-//   ((((tile * ci_blocks + ci_block) * kd + td) * kh + th) * kw + tw) * 4T + c * T + t
-// holds w[co = 4 (tile T + t) + 0..3][ci = 4 ci_block + c][tap0 + tap_step * (td, th, tw)].
+//   ((((tile * ci_blocks + ci_block) * k0 + t0) * k1 + t1) * k2 + t2) * 4T + c * T + t
+// holds w[co = 4 (tile T + t) + 0..3][ci = 4 ci_block + c][tap + step * (t0, t1, t2)]. Which axes
+// the three loops are is the reader's choice: d, h, w for simt, d, w, h for subgroup.
 // Physical channels that pad a segment get 0. Canonical index of a weight:
 // co * co_stride + ci * ci_stride + tap, so that the same kernel serves both directions.
 // One invocation: one vec4. Bytes: 16 read and 16 written a vec4. For every device.
 struct Params {
-    total: u32, t_blocks: u32, ci_blocks: u32, co_blocks: u32,
-    kd: u32, kh: u32, kw: u32, full_kh: u32,
-    tap0_d: i32, tap0_h: i32, tap0_w: i32, full_kw: u32,
-    tap_step_d: i32, tap_step_h: i32, tap_step_w: i32, ci_first: u32,
+    total: u32, t_blocks: u32, ci_blocks: u32, pad0: u32,
+    k0: u32, k1: u32, k2: u32, tap: i32,
+    step0: i32, step1: i32, step2: i32, ci_first: u32,
     co_stride: u32, ci_stride: u32, co_first: u32, co_count: u32,
-    segment: u32, segment_padded: u32, ci_count: u32, pad: u32,
+    segment: u32, segment_padded: u32, ci_count: u32, pad1: u32,
 }
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> w: array<f32>;
@@ -40,17 +40,15 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     rest /= p.t_blocks;
     let c = rest % 4u;
     rest /= 4u;
-    let tw = rest % p.kw;
-    rest /= p.kw;
-    let th = rest % p.kh;
-    rest /= p.kh;
-    let td = rest % p.kd;
-    rest /= p.kd;
+    let t2 = rest % p.k2;
+    rest /= p.k2;
+    let t1 = rest % p.k1;
+    rest /= p.k1;
+    let t0 = rest % p.k0;
+    rest /= p.k0;
     let ci_block = rest % p.ci_blocks;
     let tile = rest / p.ci_blocks;
-    let tap = u32((p.tap0_d + p.tap_step_d * i32(td)) * i32(p.full_kh * p.full_kw)
-        + (p.tap0_h + p.tap_step_h * i32(th)) * i32(p.full_kw)
-        + p.tap0_w + p.tap_step_w * i32(tw));
+    let tap = u32(p.tap + p.step0 * i32(t0) + p.step1 * i32(t1) + p.step2 * i32(t2));
     // Physical to logical input channel: the second segment begins at a block of its own.
     var ci = (p.ci_first + ci_block) * 4u + c;
     if ci >= p.segment_padded {

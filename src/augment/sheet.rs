@@ -1,30 +1,16 @@
-//! Contact sheets: what draws do to a patch, at a glance, as a PNG.
+//! Contact sheets: what draws do to a case, at a glance, as a PNG.
 
+use super::canvas::{Canvas, LETTER, LINE};
 use crate::error::{Error, Result};
-use std::io::Write;
 use std::path::Path;
-
-/// One row of a sheet: a title and a volume.
-#[derive(Clone, Debug)]
-pub struct SheetRow<'a> {
-    /// Numbers of the draw; letters, digits and `. - + : = /`, one line for each newline.
-    pub title: String,
-    /// Grey values, D,H,W.
-    pub image: &'a [f32],
-    /// Labels, D,H,W.
-    pub labels: &'a [u32],
-    /// Edges D, H, W.
-    pub shape: [usize; 3],
-}
 
 /// Pixels of the longest edge of a plane.
 const EDGE: f64 = 192.0;
 /// Pixels between and around planes.
-const GAP: usize = 8;
-/// Pixels of one dot of the font.
-const DOT: usize = 2;
-/// Pixels from one line of text to the next.
-const LINE: usize = 7 * DOT;
+const GAP: usize = 10;
+const WHITE: [u8; 3] = [240; 3];
+const DIM: [u8; 3] = [150; 3];
+const MARK: [u8; 3] = [255, 220, 120];
 /// Contour colours of labels 1, 2, ... (repeated).
 const COLOURS: [[u8; 3]; 8] = [
     [255, 80, 60],
@@ -37,86 +23,52 @@ const COLOURS: [[u8; 3]; 8] = [
     [170, 130, 255],
 ];
 
-/// Glyphs of 3 x 5 dots, rows from the top, three bits each, the left dot the highest bit.
-const FONT: &[(char, u16)] = &[
-    ('0', 0o75557),
-    ('1', 0o26227),
-    ('2', 0o71747),
-    ('3', 0o71717),
-    ('4', 0o55711),
-    ('5', 0o74717),
-    ('6', 0o74757),
-    ('7', 0o71222),
-    ('8', 0o75757),
-    ('9', 0o75717),
-    ('a', 0o25755),
-    ('b', 0o65656),
-    ('c', 0o34443),
-    ('d', 0o65556),
-    ('e', 0o74647),
-    ('f', 0o74644),
-    ('g', 0o34553),
-    ('h', 0o55755),
-    ('i', 0o72227),
-    ('j', 0o11152),
-    ('k', 0o55655),
-    ('l', 0o44447),
-    ('m', 0o57755),
-    ('n', 0o65555),
-    ('o', 0o25552),
-    ('p', 0o65644),
-    ('q', 0o25563),
-    ('r', 0o65655),
-    ('s', 0o34216),
-    ('t', 0o72222),
-    ('u', 0o55557),
-    ('v', 0o55552),
-    ('w', 0o55775),
-    ('x', 0o55255),
-    ('y', 0o55222),
-    ('z', 0o71247),
-    ('.', 0o00002),
-    (',', 0o00024),
-    ('-', 0o00700),
-    ('+', 0o02720),
-    (':', 0o02020),
-    ('=', 0o07070),
-    ('/', 0o11244),
-    ('_', 0o00007),
-];
-
-/// An RGB picture.
-struct Canvas {
-    width: usize,
-    height: usize,
-    pixels: Vec<u8>,
+fn colour_of(label: u32) -> [u8; 3] {
+    COLOURS[(label as usize).wrapping_sub(1) % COLOURS.len()]
 }
 
-impl Canvas {
-    fn set(&mut self, x: usize, y: usize, colour: [u8; 3]) {
-        if x < self.width && y < self.height {
-            let at = (y * self.width + x) * 3;
-            self.pixels[at..at + 3].copy_from_slice(&colour);
-        }
-    }
+/// How a grid is looked at.
+#[derive(Clone, Debug)]
+pub struct View {
+    /// For right, anterior, superior: the array axis (0, 1, 2 = D, H, W) along it, and whether
+    /// its index grows towards it.
+    pub axes: [(usize, bool); 3],
+    /// Voxel size D, H, W in mm.
+    pub spacing_mm: [f64; 3],
+    /// Grey values that become black and white.
+    pub limits: (f32, f32),
+}
 
-    fn text(&mut self, x: usize, y: usize, text: &str) {
-        for (i, letter) in text.chars().enumerate() {
-            let letter = letter.to_ascii_lowercase();
-            let glyph = FONT.iter().find(|(c, _)| *c == letter).map_or(0, |(_, g)| *g);
-            for dot in 0..15 * DOT * DOT {
-                let (cell, sub) = (dot / (DOT * DOT), dot % (DOT * DOT));
-                if glyph >> (14 - cell) & 1 == 1 {
-                    let px = x + (i * 4 + cell % 3) * DOT + sub % DOT;
-                    self.set(px, y + cell / 3 * DOT + sub / DOT, [235; 3]);
-                }
-            }
-        }
-    }
+/// A plane through a volume as it is shown: rows from the top, columns from the left.
+#[derive(Clone, Debug)]
+struct Plane {
+    height: usize,
+    width: usize,
+    size_mm: [f64; 2],
+    image: Vec<f32>,
+    labels: Vec<u32>,
+}
+
+/// One row of a sheet: lines of text and the three planes through a voxel.
+#[derive(Clone, Debug)]
+pub struct SheetRow {
+    text: Vec<String>,
+    planes: [Plane; 3],
+}
+
+/// A sheet: a heading, a legend of the labels' colours, rows; the first is usually the original.
+#[derive(Clone, Debug)]
+pub struct Sheet {
+    /// Lines above everything.
+    pub title: Vec<String>,
+    /// Labels and their names.
+    pub legend: Vec<(u32, String)>,
+    /// The rows.
+    pub rows: Vec<SheetRow>,
 }
 
 /// Grey values that become black and white: the 0.5 and 99.5 percentiles.
-fn window(image: &[f32]) -> (f32, f32) {
+pub fn limits(image: &[f32]) -> (f32, f32) {
     let mut sorted: Vec<f32> = image.iter().copied().filter(|v| v.is_finite()).collect();
     if sorted.is_empty() {
         return (0.0, 1.0);
@@ -127,111 +79,166 @@ fn window(image: &[f32]) -> (f32, f32) {
     (low, if high > low { high } else { low + 1.0 })
 }
 
-/// Writes a sheet: per row the axial, coronal and sagittal mid planes in true proportions
-/// (`spacing_mm` along D, H, W), grey within the row's 0.5 and 99.5 percentiles, contours of the
-/// labels in colour, the title below. The first row is usually the original.
-///
-/// # Errors
-/// [`Error::Usage`] for a row whose arrays do not match its shape, [`Error::Io`] when the file
-/// cannot be written.
-pub fn contact_sheet(path: &Path, rows: &[SheetRow], spacing_mm: [f64; 3]) -> Result<()> {
-    let picture = draw(rows, spacing_mm)?;
-    let wrong = |e: png::EncodingError| Error::io("encode", path, std::io::Error::other(e));
-    let io = |e: std::io::Error| Error::io("write", path, e);
-    let mut bytes = Vec::new();
-    let mut encoder = png::Encoder::new(&mut bytes, picture.width as u32, picture.height as u32);
-    encoder.set_color(png::ColorType::Rgb);
-    encoder.set_depth(png::BitDepth::Eight);
-    let mut writer = encoder.write_header().map_err(wrong)?;
-    writer.write_image_data(&picture.pixels).map_err(wrong)?;
-    writer.finish().map_err(wrong)?;
-    let folder = match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
-    let mut file = tempfile::NamedTempFile::new_in(folder).map_err(io)?;
-    file.write_all(&bytes).map_err(io)?;
-    file.persist(path).map_err(|e| io(e.error))?;
-    Ok(())
+impl View {
+    /// The three planes: name, letters at the left and top edge; fixed axis; downward and
+    /// rightward axis, each with whether it runs against its index. As radiologists look: the
+    /// patient's right, or front, is on the left.
+    fn planes(&self) -> [(&'static str, [&'static str; 2], usize, [(usize, bool); 2]); 3] {
+        let [right, front, top] = self.axes;
+        [
+            ("axial", ["R", "A"], top.0, [front, right]),
+            ("coronal", ["R", "S"], front.0, [top, right]),
+            ("sagittal", ["A", "S"], right.0, [top, front]),
+        ]
+    }
 }
 
-fn draw(rows: &[SheetRow], spacing: [f64; 3]) -> Result<Canvas> {
-    for row in rows {
-        let voxels: usize = row.shape.iter().product();
-        if voxels == 0 || row.image.len() != voxels || row.labels.len() != voxels {
+impl SheetRow {
+    /// Cuts the planes through voxel `at` out of an image and its labels (D,H,W).
+    ///
+    /// # Errors
+    /// [`Error::Usage`] when the arrays do not match the shape.
+    pub fn new(
+        text: Vec<String>,
+        image: &[f32],
+        labels: &[u32],
+        shape: [usize; 3],
+        at: [usize; 3],
+        view: &View,
+    ) -> Result<Self> {
+        let voxels: usize = shape.iter().product();
+        if voxels == 0 || image.len() != voxels || labels.len() != voxels {
             return Err(Error::Usage(format!(
-                "a row of a contact sheet holds {} values and {} labels for {:?} voxels",
-                row.image.len(),
-                row.labels.len(),
-                row.shape
+                "a row of a contact sheet holds {} values and {} labels for {shape:?} voxels",
+                image.len(),
+                labels.len()
             )));
         }
+        let planes = view.planes().map(|(_, _, fixed, [down, right])| {
+            let (height, width) = (shape[down.0], shape[right.0]);
+            let turn = |i: usize, edge: usize, against| if against { edge - 1 - i } else { i };
+            let mut plane = Plane {
+                height,
+                width,
+                size_mm: [down, right].map(|(a, _)| shape[a] as f64 * view.spacing_mm[a]),
+                image: Vec::with_capacity(height * width),
+                labels: Vec::with_capacity(height * width),
+            };
+            for y in 0..height {
+                for x in 0..width {
+                    let mut voxel = [0; 3];
+                    voxel[fixed] = at[fixed].min(shape[fixed] - 1);
+                    voxel[down.0] = turn(y, height, down.1);
+                    voxel[right.0] = turn(x, width, right.1);
+                    let index = (voxel[0] * shape[1] + voxel[1]) * shape[2] + voxel[2];
+                    plane.image.push(image[index]);
+                    plane.labels.push(labels[index]);
+                }
+            }
+            plane
+        });
+        Ok(SheetRow { text, planes })
     }
-    // One scale for all rows, so that they can be compared.
-    let longest = rows
-        .iter()
-        .flat_map(|r| (0..3).map(|i| r.shape[i] as f64 * spacing[i]))
-        .fold(1e-9, f64::max);
-    let pixels = |row: &SheetRow, axis: usize| {
-        ((row.shape[axis] as f64 * spacing[axis] / longest * EDGE).round() as usize).max(1)
-    };
-    let height = |row: &SheetRow| {
-        pixels(row, 0).max(pixels(row, 1)) + GAP + row.title.lines().count() * LINE
-    };
-    let letters = rows.iter().flat_map(|r| r.title.lines()).map(str::len).max().unwrap_or(0);
-    let planes = rows.iter().map(|r| 2 * pixels(r, 2) + pixels(r, 1) + 2 * GAP).max().unwrap_or(0);
-    let width = planes.max(letters * 4 * DOT) + 2 * GAP;
-    let total = rows.iter().map(|r| height(r) + GAP).sum::<usize>() + GAP;
-    let mut canvas = Canvas { width, height: total, pixels: vec![24; width * total * 3] };
-    let mut top = GAP;
-    for row in rows {
-        let limits = window(row.image);
-        let mut left = GAP;
-        // Axial, coronal, sagittal: (fixed axis, axis downwards, axis to the right).
-        for axes in [[0, 1, 2], [1, 0, 2], [2, 0, 1]] {
-            let size = [pixels(row, axes[1]), pixels(row, axes[2])];
-            plane(&mut canvas, row, axes, size, [top, left], limits);
-            left += size[1] + GAP;
-        }
-        let text = top + pixels(row, 0).max(pixels(row, 1)) + GAP / 2;
-        for (i, line) in row.title.lines().enumerate() {
-            canvas.text(GAP, text + i * LINE, line);
-        }
-        top += height(row) + GAP;
-    }
-    Ok(canvas)
 }
 
-/// Draws one mid plane, nearest voxel a pixel.
-fn plane(
-    canvas: &mut Canvas,
-    row: &SheetRow,
-    [fixed, down, right]: [usize; 3],
-    [height, width]: [usize; 2],
-    [top, left]: [usize; 2],
-    (low, high): (f32, f32),
-) {
-    let index = |y: usize, x: usize| {
-        let mut at = [0; 3];
-        at[fixed] = row.shape[fixed] / 2;
-        // Coronal and sagittal planes show the last slice, the head end, at the top.
-        let y = if down == 0 { height - 1 - y } else { y };
-        at[down] = y * row.shape[down] / height;
-        at[right] = x * row.shape[right] / width;
-        (at[0] * row.shape[1] + at[1]) * row.shape[2] + at[2]
-    };
-    for y in 0..height {
-        for x in 0..width {
-            let v = index(y, x);
-            let grey = ((row.image[v] - low) / (high - low) * 255.0).clamp(0.0, 255.0) as u8;
-            let label = row.labels[v];
-            let other = |dy: usize, dx: usize| {
-                let (y, x) = ((y + dy).wrapping_sub(1), (x + dx).wrapping_sub(1));
-                y < height && x < width && row.labels[index(y, x)] != label
-            };
-            let contour = label > 0 && (other(0, 1) || other(2, 1) || other(1, 0) || other(1, 2));
-            let colour = COLOURS[(label as usize).wrapping_sub(1) % COLOURS.len()];
-            canvas.set(left + x, top + y, if contour { colour } else { [grey; 3] });
+impl Sheet {
+    /// Writes the sheet: true proportions, one scale and one grey window for all rows.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when the file cannot be written.
+    pub fn save(&self, path: &Path, view: &View) -> Result<()> {
+        self.draw(view).save(path)
+    }
+
+    fn draw(&self, view: &View) -> Canvas {
+        let planes = || self.rows.iter().flat_map(|r| &r.planes);
+        let longest = planes().flat_map(|p| p.size_mm).fold(1e-9, f64::max);
+        let pixels = |mm: f64| ((mm / longest * EDGE).round() as usize).max(1);
+        let widths: [usize; 3] = std::array::from_fn(|i| {
+            self.rows.iter().map(|r| pixels(r.planes[i].size_mm[1])).max().unwrap_or(1)
+        });
+        let heights: Vec<usize> = self
+            .rows
+            .iter()
+            .map(|r| {
+                let planes = r.planes.iter().map(|p| pixels(p.size_mm[0])).max().unwrap_or(1);
+                planes.max(r.text.len() * LINE)
+            })
+            .collect();
+        let letters =
+            |lines: &[String]| lines.iter().map(|l| l.chars().count()).max().unwrap_or(0) * LETTER;
+        let column = self.rows.iter().map(|r| letters(&r.text)).max().unwrap_or(0);
+        let entry = |name: &str| (name.chars().count() + 4) * LETTER;
+        let legend: usize = self.legend.iter().map(|(_, name)| entry(name)).sum();
+        let body = column + widths.iter().map(|w| GAP + w).sum::<usize>();
+        let width = body.max(letters(&self.title)).max(legend) + 2 * GAP;
+        let above = self.title.len() + usize::from(!self.legend.is_empty());
+        let head = GAP + above * LINE + GAP + LINE;
+        let height = head + heights.iter().map(|h| h + GAP).sum::<usize>() + GAP;
+        let mut canvas = Canvas::new(width, height, 24);
+        let mut top = GAP;
+        for line in &self.title {
+            canvas.text(GAP, top, line, WHITE);
+            top += LINE;
+        }
+        let mut left = GAP;
+        for (label, name) in &self.legend {
+            canvas.square(left, top, LETTER, colour_of(*label));
+            canvas.text(left + LETTER + LETTER / 2, top, name, DIM);
+            left += entry(name);
+        }
+        let mut left = GAP + column;
+        for ((name, ..), width) in view.planes().iter().zip(widths) {
+            canvas.text(left + GAP, head - LINE, name, WHITE);
+            left += GAP + width;
+        }
+        let mut top = head;
+        for (number, (row, height)) in self.rows.iter().zip(heights).enumerate() {
+            for (i, line) in row.text.iter().enumerate() {
+                canvas.text(GAP, top + i * LINE, line, if i == 0 { WHITE } else { DIM });
+            }
+            let mut left = GAP + column;
+            for (i, plane) in row.planes.iter().enumerate() {
+                let size = plane.size_mm.map(pixels);
+                let corner = [top, left + GAP];
+                plane.draw(&mut canvas, corner, size, view.limits);
+                if number == 0 {
+                    let [at_left, at_top] = view.planes()[i].1;
+                    canvas.text(corner[1] + 2, top + size[0] / 2 - LINE / 2, at_left, MARK);
+                    canvas.text(corner[1] + size[1] / 2 - LETTER / 2, top + 2, at_top, MARK);
+                }
+                left += GAP + widths[i];
+            }
+            top += height + GAP;
+        }
+        canvas
+    }
+}
+
+impl Plane {
+    /// Nearest voxel a pixel; contours lie on the label's side of its edge.
+    fn draw(
+        &self,
+        canvas: &mut Canvas,
+        [top, left]: [usize; 2],
+        [height, width]: [usize; 2],
+        (low, high): (f32, f32),
+    ) {
+        let voxel =
+            |y: usize, x: usize| y * self.height / height * self.width + x * self.width / width;
+        for y in 0..height {
+            for x in 0..width {
+                let grey = (self.image[voxel(y, x)] - low) / (high - low) * 255.0;
+                let grey = grey.clamp(0.0, 255.0) as u8;
+                let label = self.labels[voxel(y, x)];
+                let other = |dy: usize, dx: usize| {
+                    let (y, x) = ((y + dy).wrapping_sub(1), (x + dx).wrapping_sub(1));
+                    y < height && x < width && self.labels[voxel(y, x)] != label
+                };
+                let edge = label > 0 && (other(0, 1) || other(2, 1) || other(1, 0) || other(1, 2));
+                let colour = if edge { colour_of(label) } else { [grey; 3] };
+                canvas.set(left + x, top + y, colour);
+            }
         }
     }
 }
@@ -245,21 +252,47 @@ mod tests {
         let shape = [10usize, 20, 30];
         let image: Vec<f32> = (0..6000).map(|v| (v % 30) as f32).collect();
         let labels: Vec<u32> = (0..6000).map(|v| u32::from((8..20).contains(&(v % 30)))).collect();
-        let row = SheetRow {
-            title: "rot 10.5 -3.0 +2\nscale 0.91".into(),
-            image: &image,
-            labels: &labels,
-            shape,
+        let view = View {
+            axes: [(2, true), (1, true), (0, true)],
+            spacing_mm: [3.0, 1.0, 1.0],
+            limits: limits(&image),
+        };
+        let text = vec!["draw 1".to_string(), "rotate 10.5".into()];
+        let row = |shape| SheetRow::new(text.clone(), &image, &labels, shape, [5, 10, 15], &view);
+        let sheet = Sheet {
+            title: vec!["case".into()],
+            legend: vec![(1, "heart".into())],
+            rows: vec![row(shape).unwrap(), row(shape).unwrap()],
         };
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("sheet.png");
-        contact_sheet(&path, &[row.clone(), row.clone()], [3.0, 1.0, 1.0]).unwrap();
+        sheet.save(&path, &view).unwrap();
         let file = std::io::BufReader::new(std::fs::File::open(&path).unwrap());
         let mut reader = png::Decoder::new(file).read_info().unwrap();
         let mut pixels = vec![0; reader.output_buffer_size().unwrap()];
         reader.next_frame(&mut pixels).unwrap();
         assert!(pixels.chunks(3).filter(|p| *p == COLOURS[0]).count() > 300);
-        let bad = SheetRow { shape: [1, 2, 3], ..row };
-        assert!(contact_sheet(&path, &[bad], [1.0; 3]).is_err());
+        assert!(row([1, 2, 3]).is_err());
+    }
+
+    #[test]
+    fn planes_are_seen_as_radiologists_see_them() {
+        // A voxel at the right, front and top of a patient, in a grid that runs left, back, down.
+        let shape = [4, 5, 6];
+        let mut image = vec![0f32; 120];
+        image[0] = 1.0;
+        let view = View {
+            axes: [(2, false), (1, false), (0, false)],
+            spacing_mm: [1.0; 3],
+            limits: (0.0, 1.0),
+        };
+        let row = SheetRow::new(Vec::new(), &image, &[0; 120], shape, [0; 3], &view).unwrap();
+        assert!(row.planes.iter().all(|p| p.image[0] == 1.0));
+        assert_eq!(row.planes[0].width * row.planes[0].height, 30);
+        // The same voxel in a grid that runs right, front, up is at the other end of every axis.
+        image.reverse();
+        let view = View { axes: [(2, true), (1, true), (0, true)], ..view };
+        let row = SheetRow::new(Vec::new(), &image, &[0; 120], shape, [3, 4, 5], &view).unwrap();
+        assert!(row.planes.iter().all(|p| p.image[0] == 1.0));
     }
 }

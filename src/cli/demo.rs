@@ -1,10 +1,16 @@
 //! `asng-wgpu demo DIR`.
 
+use super::print;
 use crate::data::demo::{DemoKind, DemoSize, write_demo};
 use crate::error::Result;
 use std::path::PathBuf;
 
 #[derive(clap::Args, Debug)]
+#[command(after_long_help = "\
+Example:
+  asng-wgpu demo prostate --kind prostate --size full --cases 20
+
+The layout is that of the Medical Segmentation Decathlon, ready for `train`.")]
 pub(super) struct Demo {
     /// Folder to write, new or empty.
     dir: PathBuf,
@@ -48,7 +54,6 @@ impl Demo {
         };
         let cases = self.cases.unwrap_or(kind.default_cases());
         write_demo(&self.dir, kind, size, cases, self.seed)?;
-        println!("{cases} cases in {}", self.dir.display());
-        Ok(())
+        print(&format!("{cases} cases in {}", self.dir.display()))
     }
 }

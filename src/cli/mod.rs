@@ -1,33 +1,65 @@
 //! The command line: parse, call, print. No logic.
 
+mod augment;
+mod completions;
 mod demo;
 mod devices;
 mod evaluate;
+mod policy;
+mod predict;
+mod progress;
+mod table;
 mod train;
 
-use crate::error::Error;
+use crate::error::{Error, Result};
 use crate::gpu::AdapterChoice;
 use clap::{Args, Parser, Subcommand};
+use std::io::Write;
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Trains 3D U-Nets for medical image segmentation on any vendor's GPU.
 #[derive(Parser, Debug)]
-#[command(name = "asng-wgpu", version)]
+#[command(
+    name = "asng-wgpu",
+    version = env!("ASNG_WGPU_VERSION"),
+    after_long_help = "\
+Example:
+  asng-wgpu demo heart
+  asng-wgpu train heart --out runs/heart
+  asng-wgpu predict -m runs/heart -i heart/imagesTr -o predictions
+  asng-wgpu evaluate predictions heart/labelsTr
+
+Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted. Results go to stdout, everything
+else to stderr. ASNG_WGPU_CHECKED_SHADERS=1 keeps bounds checks in the shaders; WGPU_BACKEND and
+NO_COLOR are respected."
+)]
 struct Cli {
+    /// Print errors and results only.
+    #[arg(short, long, global = true)]
+    quiet: bool,
     #[command(subcommand)]
     command: Command,
 }
 
 #[derive(Subcommand, Debug)]
 enum Command {
-    /// Lists the adapters and which one is taken.
+    /// Shows what a policy does to a case: volumes and a contact sheet.
+    Augment(augment::Augment),
+    /// Prints a completion script for a shell.
+    Completions(completions::Completions),
+    /// Lists the adapters, whether their kernels compute rightly, and which one is taken.
     Devices(devices::Devices),
     /// Writes a synthetic data set in the layout of the Medical Segmentation Decathlon.
     Demo(demo::Demo),
     /// Dice, IoU and counts of predictions against references.
     Evaluate(evaluate::Evaluate),
+    /// Prints learned policies.
+    Policy(policy::PolicyCommand),
+    /// Segments images with the networks of a run.
+    Predict(predict::Predict),
     /// Trains a U-Net on one fold of a data set.
-    Train(train::Train),
+    Train(Box<train::Train>),
 }
 
 /// Flags of every command that uses a device.
@@ -50,10 +82,15 @@ impl DeviceFlags {
 /// Parses the command line, runs it, prints errors and gives the exit code.
 pub fn run() -> ExitCode {
     let cli = Cli::parse();
+    QUIET.store(cli.quiet, Ordering::Relaxed);
     let outcome = match cli.command {
+        Command::Augment(command) => command.run(),
+        Command::Completions(command) => command.run(),
         Command::Devices(command) => command.run(),
         Command::Demo(command) => command.run(),
         Command::Evaluate(command) => command.run(),
+        Command::Policy(command) => command.run(),
+        Command::Predict(command) => command.run(),
         Command::Train(command) => command.run(),
     };
     match outcome {
@@ -63,6 +100,46 @@ pub fn run() -> ExitCode {
             ExitCode::from(error.exit_code())
         }
     }
+}
+
+/// Whether `--quiet` was given; set once, before any command runs.
+static QUIET: AtomicBool = AtomicBool::new(false);
+
+fn quiet() -> bool {
+    QUIET.load(Ordering::Relaxed)
+}
+
+/// Prints a sentence about the work on stderr, unless `--quiet`.
+fn say(sentence: &str) {
+    if !quiet() {
+        // Nobody is left to be told when stderr is closed.
+        let _ = writeln!(std::io::stderr(), "{sentence}");
+    }
+}
+
+/// Prints results on stdout; that the reader went away (`| head`) is no error.
+fn print(text: &str) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    match writeln!(out, "{text}").and_then(|()| out.flush()) {
+        Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Error::Io { context: "cannot print the result".into(), source: e })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The three edges of `--patch`.
+fn edges(text: &str) -> Result<[u32; 3]> {
+    let list: Option<Vec<u32>> = text.split(',').map(|e| e.trim().parse().ok()).collect();
+    list.and_then(|l| l.try_into().ok()).ok_or_else(|| {
+        Error::Usage(format!("--patch '{text}' is no D,H,W; give three edges as in 40,56,40"))
+    })
+}
+
+/// Whether shaders keep their bounds checks: by the environment, and in debug builds.
+fn checked_shaders() -> bool {
+    std::env::var_os("ASNG_WGPU_CHECKED_SHADERS").is_some_and(|v| v == "1")
+        || cfg!(debug_assertions)
 }
 
 fn print_error(error: &Error) {

@@ -1,8 +1,15 @@
 //! `asng-wgpu train DATASET`.
 
-use super::DeviceFlags;
+use super::evaluate::label_rows;
+use super::progress::TrainProgress;
+use super::table::table;
+use super::{DeviceFlags, checked_shaders, print, say};
 use crate::error::{Error, Result};
-use crate::train::{Epoch, TrainOptions, train};
+use crate::nn::step::Optimizer;
+use crate::train::{
+    Schedule, SearchMode, SearchOptions, SearchValidation, SearcherKind, TrainOptions, train,
+};
+use clap::ValueEnum;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,13 +24,10 @@ pub(super) struct Train {
     /// Fold of the cross-validation, 0 to 4.
     #[arg(long, default_value_t = 0)]
     fold: usize,
-    /// How augmentation is chosen; this version trains without (none).
-    #[arg(long, value_enum, default_value = "none")]
-    searcher: Searcher,
     /// Epochs.
     #[arg(long, default_value_t = 200)]
     epochs: u64,
-    /// Batches an epoch.
+    /// Iterations an epoch.
     #[arg(long, default_value_t = 250)]
     iterations: u64,
     /// Samples a batch.
@@ -38,56 +42,187 @@ pub(super) struct Train {
     /// Levels, 2 to 7 [default: by nnU-Net's rules].
     #[arg(long)]
     levels: Option<u32>,
-    /// Learning rate of the first epoch.
-    #[arg(long, default_value_t = 3e-4)]
-    lr: f64,
+    /// Optimizer: Adam with amsgrad, or SGD with Nesterov momentum 0.99.
+    #[arg(long, value_enum, default_value = "adam")]
+    optimizer: OptimizerFlag,
+    /// Learning rate of the first epoch [default: 3e-4 for adam, 1e-2 for sgd].
+    #[arg(long)]
+    lr: Option<f64>,
+    /// How the learning rate falls.
+    #[arg(long, value_enum, default_value = "poly")]
+    schedule: ScheduleFlag,
+    /// Bound of the gradient's norm; 0 is none.
+    #[arg(long, default_value_t = 12.0)]
+    clip: f64,
+    /// Dice over the batch instead of per sample.
+    #[arg(long)]
+    batch_dice: bool,
+    /// Do not mirror.
+    #[arg(long)]
+    no_mirror: bool,
+    /// Online validation every so many epochs.
+    #[arg(long, default_value_t = 1)]
+    val_every: u64,
+    /// Do not predict and evaluate the validation cases at the end.
+    #[arg(long)]
+    no_validate: bool,
+    /// Who chooses the augmentation.
+    #[arg(long, value_enum, default_value = "asng", help_heading = "Search")]
+    searcher: SearcherFlag,
+    /// For `--searcher fixed`: the policy.json of a run.
+    #[arg(long, help_heading = "Search")]
+    policy: Option<PathBuf>,
+    /// Candidate policies an iteration, each with a batch of its own [default: 2 for searches, 1
+    /// otherwise].
+    #[arg(long, help_heading = "Search")]
+    lambda: Option<usize>,
+    /// Judge the candidates of the weight step, or fresh ones as in the paper.
+    #[arg(long, value_enum, default_value = "shared", help_heading = "Search")]
+    search_mode: ModeFlag,
+    /// Judge candidates on a quarter of the training cases, set aside until the search stops, or on
+    /// the fold's own validation cases (their results are optimistic then).
+    #[arg(long, value_enum, default_value = "inner", help_heading = "Search")]
+    search_val: ValidationFlag,
+    /// A policy step every so many iterations.
+    #[arg(long, default_value_t = 1, help_heading = "Search")]
+    search_every: u64,
+    /// Share of the epochs after which the distribution is frozen and all training cases are used.
+    #[arg(long, default_value_t = 0.8, help_heading = "Search")]
+    search_until: f64,
+    /// Where the distribution starts: uniform, default (near nnU-Net's policy), or the policy.json
+    /// of a run.
+    #[arg(long, default_value = "uniform", help_heading = "Search")]
+    search_init: String,
+    /// TOML or JSON file with another policy space.
+    #[arg(long, help_heading = "Search")]
+    space: Option<PathBuf>,
     /// Seed of everything random.
     #[arg(long, default_value_t = 0)]
     seed: u64,
+    /// Host threads that prepare cases [default: as many as cores].
+    #[arg(long, default_value_t = 0, hide_default_value = true)]
+    threads: usize,
     #[command(flatten)]
     device: DeviceFlags,
 }
 
-#[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
-enum Searcher {
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+enum SearcherFlag {
+    /// Adaptive stochastic natural gradient: the paper's search.
+    Asng,
+    /// ASNG with a step that does not adapt.
+    Sng,
+    /// nnU-Net's hand-made policy.
+    Default,
+    /// No augmentation, no mirroring.
     None,
+    /// Policies uniform over the space.
+    Random,
+    /// TrivialAugment: one transform a sample.
+    Trivial,
+    /// The policy of --policy.
+    Fixed,
+}
+
+#[derive(ValueEnum, Clone, Copy, Debug)]
+enum OptimizerFlag {
+    Adam,
+    Sgd,
+}
+
+#[derive(ValueEnum, Clone, Copy, Debug)]
+enum ScheduleFlag {
+    /// lr (1 - epoch / epochs)^0.9
+    Poly,
+    /// The same in every epoch.
+    Constant,
+}
+
+#[derive(ValueEnum, Clone, Copy, Debug)]
+enum ModeFlag {
+    Shared,
+    Paper,
+}
+
+#[derive(ValueEnum, Clone, Copy, Debug)]
+enum ValidationFlag {
+    Inner,
+    Fold,
 }
 
 impl Train {
+    fn search(&self) -> SearchOptions {
+        let searcher = match self.searcher {
+            SearcherFlag::Asng => SearcherKind::Asng,
+            SearcherFlag::Sng => SearcherKind::Sng,
+            SearcherFlag::Default => SearcherKind::Default,
+            SearcherFlag::None => SearcherKind::None,
+            SearcherFlag::Random => SearcherKind::Random,
+            SearcherFlag::Trivial => SearcherKind::Trivial,
+            SearcherFlag::Fixed => SearcherKind::Fixed,
+        };
+        let learns = matches!(searcher, SearcherKind::Asng | SearcherKind::Sng);
+        SearchOptions {
+            searcher,
+            policy: self.policy.clone(),
+            lambda: self.lambda.unwrap_or(if learns { 2 } else { 1 }),
+            mode: match self.search_mode {
+                ModeFlag::Shared => SearchMode::Shared,
+                ModeFlag::Paper => SearchMode::Paper,
+            },
+            validation: match self.search_val {
+                ValidationFlag::Inner => SearchValidation::Inner,
+                ValidationFlag::Fold => SearchValidation::Fold,
+            },
+            every: self.search_every,
+            until: self.search_until,
+            init: self.search_init.clone(),
+            space: self.space.clone(),
+        }
+    }
+
     fn options(&self) -> Result<TrainOptions> {
         let patch: [u32; 3] = self.patch.clone().try_into().map_err(|_| {
             Error::Usage("--patch needs three edges, as in --patch 40,56,40".to_string())
         })?;
-        for (flag, value) in [("--epochs", self.epochs), ("--iterations", self.iterations)] {
-            if value == 0 {
-                return Err(Error::Usage(format!("{flag} 0 trains nothing; use 1 or more")));
-            }
-        }
-        if !(self.lr.is_finite() && self.lr > 0.0) {
-            return Err(Error::Usage(format!("--lr {} is no positive number", self.lr)));
-        }
         let default_out = || {
             let name = self.dataset.file_name().map(|n| n.to_string_lossy().into_owned());
             let time = jiff::ZonedDateTime::now().strftime("%Y%m%d-%H%M%S").to_string();
             PathBuf::from("runs").join(format!("{}-{time}", name.unwrap_or("run".into())))
         };
-        Ok(TrainOptions {
+        let (optimizer, learning_rate) = match self.optimizer {
+            OptimizerFlag::Adam => (Optimizer::Adam, 3e-4),
+            OptimizerFlag::Sgd => (Optimizer::Sgd, 1e-2),
+        };
+        let options = TrainOptions {
             dataset: self.dataset.clone(),
             out: self.out.clone().unwrap_or_else(default_out),
             fold: self.fold,
             epochs: self.epochs,
             iterations: self.iterations,
+            validate_every: self.val_every,
             batch: self.batch_size,
             patch,
             features: self.features,
             levels: self.levels.unwrap_or(0),
-            learning_rate: self.lr,
+            optimizer,
+            learning_rate: self.lr.unwrap_or(learning_rate),
+            schedule: match self.schedule {
+                ScheduleFlag::Poly => Schedule::Poly,
+                ScheduleFlag::Constant => Schedule::Constant,
+            },
+            clip: self.clip,
+            batch_dice: self.batch_dice,
+            mirror: !self.no_mirror,
+            search: self.search(),
+            validate: !self.no_validate,
             seed: self.seed,
+            threads: self.threads,
             adapter: self.device.choice(),
-            checked_shaders: std::env::var_os("ASNG_WGPU_CHECKED_SHADERS")
-                .is_some_and(|v| v == "1")
-                || cfg!(debug_assertions),
-        })
+            checked_shaders: checked_shaders(),
+        };
+        options.check()?;
+        Ok(options)
     }
 
     pub(super) fn run(&self) -> Result<()> {
@@ -101,31 +236,14 @@ impl Train {
             }
         })
         .map_err(|e| Error::Device(format!("signals cannot be handled: {e}")))?;
-        let epochs = options.epochs;
-        let trained =
-            train(&options, &stop, &mut |sentence| eprintln!("{sentence}"), &mut |epoch| {
-                eprintln!("{}", line(epoch, epochs))
-            })?;
-        println!("{}", trained.checkpoint.display());
+        let mut progress = TrainProgress::new(options.epochs, options.iterations);
+        let trained = train(&options, &stop, &mut |event| progress.show(event));
+        progress.finish();
+        let trained = trained?;
+        if let Some(summary) = &trained.summary {
+            print(&table(&label_rows(summary)))?;
+        }
+        say(&format!("the run is in '{}'", options.out.display()));
         Ok(())
     }
-}
-
-/// `epoch 12/200  loss -0.7123  val -0.6981  dice 0.874 0.861  lr 2.8e-4  14.2 s`
-fn line(epoch: &Epoch, epochs: u64) -> String {
-    let dice: Vec<String> =
-        epoch.dice.iter().map(|d| d.map_or("-".to_string(), |v| format!("{v:.3}"))).collect();
-    let skipped = match epoch.skipped {
-        0 => String::new(),
-        n => format!("  ({n} steps skipped: non-finite)"),
-    };
-    format!(
-        "epoch {}/{epochs}  loss {:.4}  val {:.4}  dice {}  lr {:.1e}  {:.1} s{skipped}",
-        epoch.epoch,
-        epoch.loss,
-        epoch.val_loss,
-        dice.join(" "),
-        epoch.learning_rate,
-        epoch.seconds
-    )
 }

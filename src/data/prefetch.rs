@@ -4,6 +4,7 @@ use super::preprocess::{PreparedCase, crop};
 use super::rng::Purpose;
 use super::sampler::{PatchLocation, PatchSampler};
 use crate::{Error, Result};
+use std::borrow::Borrow;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread::JoinHandle;
@@ -122,7 +123,10 @@ impl Prefetcher {
     ///
     /// # Errors
     /// No cases, or the system refuses a thread.
-    pub fn start(cases: Arc<Vec<PreparedCase>>, plan: PrefetchPlan) -> Result<Self> {
+    pub fn start<C>(cases: Arc<Vec<C>>, plan: PrefetchPlan) -> Result<Self>
+    where
+        C: Borrow<PreparedCase> + Send + Sync + 'static,
+    {
         if cases.is_empty() {
             return Err(Error::Input("there are no cases to sample patches from; add some".into()));
         }
@@ -137,7 +141,7 @@ impl Prefetcher {
                         .map(|location| Sample {
                             location,
                             source: extract(
-                                &cases[location.case],
+                                cases[location.case].borrow(),
                                 location.start,
                                 plan.sampler.patch,
                                 plan.max_voxels,

@@ -27,6 +27,22 @@ pub struct Intensities {
     pub std: f64,
 }
 
+impl Intensities {
+    fn of(mut values: Vec<f32>) -> Self {
+        let (mean, std) = mean_std(values.iter().map(|&v| v as f64));
+        values.sort_by(f32::total_cmp);
+        let percentile = |q: f64| {
+            let at = q / 100.0 * values.len().saturating_sub(1) as f64;
+            let get = |i: usize| {
+                values.get(i.min(values.len().saturating_sub(1))).copied().unwrap_or(0.0) as f64
+            };
+            let (a, b) = (get(at as usize), get(at as usize + 1));
+            a + (b - a) * at.fract()
+        };
+        Intensities { low: percentile(0.5), high: percentile(99.5), mean, std }
+    }
+}
+
 /// What preprocessing a data set decided; prediction repeats it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Preprocessing {
@@ -357,19 +373,31 @@ fn intensities(cases: &[PreparedCase], channels: usize) -> Vec<Intensities> {
                 let inside = plane.iter().zip(&case.labels).filter(|(_, l)| **l > 0);
                 values.extend(inside.step_by(10).map(|(v, _)| *v));
             }
-            let (mean, std) = mean_std(values.iter().map(|&v| v as f64));
-            values.sort_by(f32::total_cmp);
-            let percentile = |q: f64| {
-                let at = q / 100.0 * values.len().saturating_sub(1) as f64;
-                let get = |i: usize| {
-                    values.get(i.min(values.len().saturating_sub(1))).copied().unwrap_or(0.0) as f64
-                };
-                let (a, b) = (get(at as usize), get(at as usize + 1));
-                a + (b - a) * at.fract()
-            };
-            Intensities { low: percentile(0.5), high: percentile(99.5), mean, std }
+            Intensities::of(values)
         })
         .collect()
+}
+
+/// The parameters that a data set of this one case would have: for looking at a case by itself.
+pub fn of_case(image: &PreparedImage, labels: &[u32], is_ct: bool) -> Preprocessing {
+    let volume = |s: [usize; 3]| s.iter().product::<usize>() as f64;
+    let removed = 1.0 - volume(image.shape) / volume(image.original_shape);
+    let foreground = labels.iter().map(|&l| l > 0);
+    Preprocessing {
+        spacing_mm: image.spacing_mm,
+        nonzero_mask: !is_ct && removed > 0.25,
+        ct: if is_ct {
+            (0..image.channels)
+                .map(|c| {
+                    let plane = &image.image[c * labels.len()..][..labels.len()];
+                    let inside = plane.iter().zip(foreground.clone()).filter(|(_, f)| *f);
+                    Intensities::of(inside.step_by(10).map(|(v, _)| *v).collect())
+                })
+                .collect()
+        } else {
+            Vec::new()
+        },
+    }
 }
 
 /// Loads, crops and normalises `cases` on `threads` threads (0: as many as

@@ -347,6 +347,11 @@ impl Gpu {
 fn binding_type(class: BindingClass) -> wgpu::BindingType {
     let buffer =
         |ty| wgpu::BindingType::Buffer { ty, has_dynamic_offset: false, min_binding_size: None };
+    let storage = |access| wgpu::BindingType::StorageTexture {
+        access,
+        format: wgpu::TextureFormat::Rgba32Float,
+        view_dimension: wgpu::TextureViewDimension::D3,
+    };
     match class {
         BindingClass::Uniform(_) => buffer(wgpu::BufferBindingType::Uniform),
         BindingClass::StorageRead => buffer(wgpu::BufferBindingType::Storage { read_only: true }),
@@ -358,10 +363,7 @@ fn binding_type(class: BindingClass) -> wgpu::BindingType {
             view_dimension: wgpu::TextureViewDimension::D3,
             multisampled: false,
         },
-        BindingClass::StorageTexture => wgpu::BindingType::StorageTexture {
-            access: wgpu::StorageTextureAccess::WriteOnly,
-            format: wgpu::TextureFormat::Rgba32Float,
-            view_dimension: wgpu::TextureViewDimension::D3,
-        },
+        BindingClass::StorageTextureRead => storage(wgpu::StorageTextureAccess::ReadOnly),
+        BindingClass::StorageTexture => storage(wgpu::StorageTextureAccess::WriteOnly),
     }
 }

@@ -54,7 +54,9 @@ fn verify(gpu: &Gpu, dispatch: &Dispatch, pipeline: &Pipeline) -> Result<()> {
     }
     for (binding, class) in dispatch.bindings.iter().zip(&classes[1..]) {
         let expected = match class {
-            BindingClass::StorageRead | BindingClass::Texture => Access::Read,
+            BindingClass::StorageRead
+            | BindingClass::Texture
+            | BindingClass::StorageTextureRead => Access::Read,
             _ => Access::Write,
         };
         if binding.access != expected {

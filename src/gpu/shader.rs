@@ -30,6 +30,8 @@ pub enum BindingClass {
     StorageReadWrite,
     /// `texture_3d<f32>`, read by `textureLoad`.
     Texture,
+    /// `texture_storage_3d<rgba32float, read>`.
+    StorageTextureRead,
     /// `texture_storage_3d<rgba32float, write>`.
     StorageTexture,
 }
@@ -110,8 +112,12 @@ pub fn reflect(kernel: &Kernel, module: &naga::Module) -> Result<Reflection> {
             }
             AddressSpace::Storage { .. } => BindingClass::StorageRead,
             AddressSpace::Handle => match module.types[variable.ty].inner {
-                TypeInner::Image { class: ImageClass::Storage { .. }, .. } => {
-                    BindingClass::StorageTexture
+                TypeInner::Image { class: ImageClass::Storage { access, .. }, .. } => {
+                    if access.contains(StorageAccess::STORE) {
+                        BindingClass::StorageTexture
+                    } else {
+                        BindingClass::StorageTextureRead
+                    }
                 }
                 TypeInner::Image { .. } => BindingClass::Texture,
                 _ => return Err(wrong("a handle that is no texture")),

@@ -10,6 +10,8 @@ sources![
     "gamma/apply",
     "gamma/finish",
     "gamma/reduce",
+    "limit/copy",
+    "limit/multiply_add",
     "loss/dice_ce_backward",
     "loss/dice_ce_finish",
     "loss/dice_ce_sums",

@@ -29,6 +29,9 @@ impl Number {
     }
 }
 
+/// Key of [`Summary::validation_used_in_search`].
+const USED_IN_SEARCH: &str = "validation_used_in_search";
+
 /// Metric name -> value, for one label.
 pub type Metrics = BTreeMap<String, Number>;
 
@@ -52,6 +55,9 @@ pub struct Summary {
     pub mean: BTreeMap<String, Metrics>,
     /// One entry a case.
     pub metric_per_case: Vec<CaseMetrics>,
+    /// Whether a search looked at these cases, so that the values are optimistic; a key of its
+    /// own, which nnU-Net does not have and which is written only when true.
+    pub validation_used_in_search: bool,
 }
 
 /// The eight metrics that nnU-Net v2 writes of an overlap; others may be added.
@@ -101,7 +107,7 @@ impl Summary {
                 (name.clone(), Number::Float(average(&all)))
             })
             .collect();
-        Self { foreground_mean, mean, metric_per_case: cases }
+        Self { foreground_mean, mean, metric_per_case: cases, validation_used_in_search: false }
     }
 
     /// The file's text, without a newline at its end.
@@ -118,13 +124,16 @@ impl Summary {
                 ("reference_file".into(), Node::Text(c.reference_file.clone())),
             ])
         });
-        let root = Node::Map(vec![
+        let mut root = vec![
             ("foreground_mean".into(), metrics(&self.foreground_mean)),
             ("mean".into(), labels(&self.mean)),
             ("metric_per_case".into(), Node::List(cases.collect())),
-        ]);
+        ];
+        if self.validation_used_in_search {
+            root.push((USED_IN_SEARCH.into(), Node::Bool(true)));
+        }
         let mut out = String::new();
-        root.write(0, &mut out);
+        Node::Map(root).write(0, &mut out);
         out
     }
 
@@ -161,6 +170,7 @@ impl Summary {
             foreground_mean: foreground_mean.ok_or_else(|| bad("foreground_mean"))?,
             mean: mean.ok_or_else(|| bad("mean"))?,
             metric_per_case: cases.ok_or_else(|| bad("metric_per_case"))?,
+            validation_used_in_search: root.get(USED_IN_SEARCH) == Some(&Value::Bool(true)),
         })
     }
 }
@@ -217,6 +227,7 @@ enum Node {
     List(Vec<Node>),
     Text(String),
     Number(Number),
+    Bool(bool),
 }
 
 impl Node {
@@ -244,6 +255,9 @@ impl Node {
                 let _ = write!(out, "\n{}]", pad(depth));
             }
             Self::Text(t) => text(t, out),
+            Self::Bool(b) => {
+                let _ = write!(out, "{b}");
+            }
             Self::Number(Number::Int(i)) => {
                 let _ = write!(out, "{i}");
             }
@@ -345,6 +359,10 @@ mod tests {
         assert!(json.contains("\"prediction_file\": \"p/\\u00e4.nii.gz\",\n"), "{json}");
         let back = Summary::from_json(&json).unwrap();
         assert_eq!(back.to_json(), json);
+        let noted = Summary { validation_used_in_search: true, ..s };
+        let text = noted.to_json();
+        assert!(text.ends_with("    ],\n    \"validation_used_in_search\": true\n}"), "{text}");
+        assert!(Summary::from_json(&text).unwrap().validation_used_in_search);
         let with_null = json.replace("NaN", "null");
         assert_eq!(Summary::from_json(&with_null).unwrap().to_json(), json);
         assert!(Summary::from_json("{}").is_err());

@@ -9,6 +9,7 @@ pub mod loss;
 pub mod noise;
 pub mod norm;
 pub mod optimizer;
+pub mod selftest;
 pub mod smooth;
 pub mod stage;
 pub mod tensor;
@@ -63,6 +64,14 @@ impl ConvVariant {
             (true, true) => vec![ConvVariant::Subgroup, ConvVariant::Simt],
             (true, false) => vec![ConvVariant::Simt, ConvVariant::Subgroup],
             (false, _) => vec![ConvVariant::Simt],
+        }
+    }
+
+    /// The name that is printed.
+    pub fn name(self) -> &'static str {
+        match self {
+            ConvVariant::Simt => "simt",
+            ConvVariant::Subgroup => "subgroup",
         }
     }
 

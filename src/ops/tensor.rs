@@ -318,9 +318,9 @@ pub mod host {
                     for lane in 0..4 {
                         let Some(c) = logical[b as usize * 4 + lane] else { continue };
                         let source = (n as usize * channels + c as usize) * voxels;
-                        for v in 0..voxels {
-                            blocked[(i * voxels + v) * 4 + lane] = data[source + v];
-                        }
+                        let rows = blocked[i * voxels * 4..].as_chunks_mut::<4>().0;
+                        let plane = &data[source..][..voxels];
+                        rows.iter_mut().zip(plane).for_each(|(row, v)| row[lane] = *v);
                     }
                 }
                 let block = place.base + (n - region.samples.start) * place.stride;
@@ -351,9 +351,9 @@ pub mod host {
                     for lane in 0..4 {
                         let Some(c) = logical[b as usize * 4 + lane] else { continue };
                         let target = (n as usize * channels + c as usize) * voxels;
-                        for v in 0..voxels {
-                            data[target + v] = blocked[(i * voxels + v) * 4 + lane];
-                        }
+                        let rows = blocked[i * voxels * 4..].as_chunks::<4>().0;
+                        let plane = &mut data[target..][..voxels];
+                        plane.iter_mut().zip(rows).for_each(|(v, row)| *v = row[lane]);
                     }
                 }
             }

@@ -1,6 +1,5 @@
 //! `policy.json`: what a search leaves, and what `--policy` and `--search-init` read.
 
-use std::io::Write;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -8,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::distribution::Categorical;
 use super::policy::Policy;
 use super::space::Space;
-use crate::{Error, Result};
+use crate::{Error, Result, files};
 
 /// Version of the file's layout that is written and read.
 pub const VERSION: u32 = 1;
@@ -41,8 +40,7 @@ impl PolicyFile {
     pub fn write(&self, path: &Path) -> Result<()> {
         let text = serde_json::to_string_pretty(self)
             .map_err(|e| Error::io("encode the policy file", path, std::io::Error::other(e)))?;
-        replace(path, format!("{text}\n").as_bytes())
-            .map_err(|e| Error::io("write the policy file", path, e))
+        files::replace(path, format!("{text}\n").as_bytes())
     }
 
     /// Reads and checks a policy file.
@@ -80,26 +78,6 @@ impl PolicyFile {
         }
         Ok(file)
     }
-}
-
-/// Replaces a file's content atomically within its folder.
-pub(super) fn replace(path: &Path, content: &[u8]) -> std::io::Result<()> {
-    let folder = match path.parent() {
-        Some(p) if !p.as_os_str().is_empty() => p,
-        _ => Path::new("."),
-    };
-    let mut builder = tempfile::Builder::new();
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        // As an ordinary new file: the process' umask applies.
-        builder.permissions(std::fs::Permissions::from_mode(0o666));
-    }
-    let mut file = builder.suffix(".tmp").tempfile_in(folder)?;
-    file.write_all(content)?;
-    file.as_file().sync_all()?;
-    file.persist(path).map_err(|e| e.error)?;
-    Ok(())
 }
 
 #[cfg(test)]

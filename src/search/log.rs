@@ -7,9 +7,8 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::distribution::Categorical;
-use super::file::replace;
 use super::policy::Policy;
-use crate::{Error, Result};
+use crate::{Error, Result, files};
 
 /// One epoch of a search. A number that is not finite is written as null.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -72,7 +71,7 @@ impl PolicyLog {
                     .copied()
                     .collect();
                 if kept.len() != bytes.len() {
-                    replace(path, &kept).map_err(io)?;
+                    files::replace(path, &kept)?;
                 }
             }
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}

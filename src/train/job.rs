@@ -1,82 +1,53 @@
-//! Trains one fold.
+//! Trains one fold: epochs, logs, checkpoints.
 
-use super::checkpoint::write_checkpoint;
-use super::patch;
-use crate::data::dataset::Dataset;
-use crate::data::prefetch::{Batch as HostBatch, PrefetchPlan, Prefetcher};
-use crate::data::preprocess::{PreparedCase, prepare_all};
+use super::epoch::{DiceAverage, Epoch, Mean, MetricsLog, Tally, dice};
+use super::feed::{Feed, plain};
+use super::iteration::{Iterated, PolicyStep};
+use super::options::TrainOptions;
+use super::setup::{Cases, Setup};
+use super::stages::Stage;
 use crate::data::rng::Purpose;
-use crate::data::sampler::PatchSampler;
-use crate::data::split;
 use crate::error::{Error, Result};
-use crate::gpu::{AdapterChoice, Gpu, Lifetime, Memory, MemoryPlan, Program, Recording};
-use crate::nn::plan::NetworkPlan;
-use crate::nn::step::{
-    Batch, LossPlan, LossSlot, Optimizer, TrainingState, record_loss, record_step,
-};
-use crate::nn::unet::UNet;
-use crate::ops::optimizer::adam_hyper;
-use crate::ops::tensor::{Storage, Tensors, host};
-use crate::ops::{ConvVariant, Lowering};
-use std::io::Write;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use crate::infer::predictor::WindowOptions;
+use crate::infer::validate::{Validation, validate};
+use crate::metrics::Summary;
+use crate::run::{CheckpointKind, checkpoint_path, write_checkpoint};
+use crate::search::file::{self, PolicyFile};
+use crate::search::log::{PolicyLine, PolicyLog};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 /// Steps in a row that may be skipped for non-finite gradients before the run stops.
 const MOST_SKIPPED: u32 = 20;
-const WEIGHT_DECAY: f64 = 3e-5;
-const CLIP: f64 = 12.0;
+/// One iteration in so many is timed stage by stage.
+const TIMED: u64 = 8;
+/// Batches of the online validation, at most.
+const MOST_VALIDATION: u64 = 50;
 
-/// What to train, and on what.
-#[derive(Clone, Debug)]
-pub struct TrainOptions {
-    /// Folder of the data set.
-    pub dataset: PathBuf,
-    /// Folder of the run.
-    pub out: PathBuf,
-    /// Fold, from 0.
-    pub fold: usize,
-    /// Epochs.
-    pub epochs: u64,
-    /// Batches an epoch.
-    pub iterations: u64,
-    /// Samples a batch.
-    pub batch: u32,
-    /// Patch edges D, H, W.
-    pub patch: [u32; 3],
-    /// Features of the full-resolution level.
-    pub features: u32,
-    /// Levels; 0 by nnU-Net's rules.
-    pub levels: u32,
-    /// Learning rate of the first epoch.
-    pub learning_rate: f64,
-    /// Seed of everything random.
-    pub seed: u64,
-    /// Which adapter.
-    pub adapter: AdapterChoice,
-    /// Keep bounds checks in the shaders.
-    pub checked_shaders: bool,
-}
-
-/// One epoch's line.
-#[derive(Clone, Debug, serde::Serialize)]
-pub struct Epoch {
-    /// Number, from 1.
-    pub epoch: u64,
-    /// Mean training loss.
-    pub loss: f64,
-    /// Mean loss of validation patches.
-    pub val_loss: f64,
-    /// Hard Dice of each foreground class over all validation patches of the epoch.
-    pub dice: Vec<Option<f64>>,
-    /// Learning rate.
-    pub learning_rate: f64,
-    /// Wall time.
-    pub seconds: f64,
-    /// Steps skipped for non-finite gradients.
-    pub skipped: u32,
+/// What a training tells while it runs.
+#[derive(Debug)]
+pub enum Event<'a> {
+    /// A sentence about the run.
+    Note(&'a str),
+    /// An iteration is done.
+    Iteration {
+        /// Iterations done since the run began.
+        done: u64,
+        /// Its training loss.
+        loss: f64,
+    },
+    /// An epoch is done.
+    Epoch(&'a Epoch),
+    /// A validation case is about to be predicted.
+    Validating {
+        /// Its number, from 0.
+        number: usize,
+        /// How many there are.
+        cases: usize,
+        /// Its name.
+        name: &'a str,
+    },
 }
 
 /// What a run left.
@@ -86,138 +57,13 @@ pub struct Trained {
     pub last: Option<Epoch>,
     /// The final weights.
     pub checkpoint: PathBuf,
+    /// The learned policy.
+    pub policy: PathBuf,
+    /// Metrics of the fold's validation cases, unless they were not wanted.
+    pub summary: Option<Summary>,
 }
 
-/// A network in training on a device.
-struct Session {
-    gpu: Gpu,
-    memory: Memory,
-    tensors: Tensors,
-    net: UNet,
-    state: TrainingState,
-    batch: Batch,
-    step: Program,
-    step_losses: LossSlot,
-    validate: Program,
-    validate_losses: LossSlot,
-    steps: u64,
-    variant: ConvVariant,
-    bytes: u64,
-}
-
-impl Session {
-    fn open(options: &TrainOptions, plan: NetworkPlan) -> Result<Session> {
-        let gpu = Gpu::open(&options.adapter, options.checked_shaders)?;
-        let variant = ConvVariant::available(gpu.caps())[0];
-        let net = UNet::new(plan);
-        let plan = &net.plan;
-        let mut tensors = Tensors::new(gpu.caps());
-        let state = TrainingState::new(&mut tensors, &net, Optimizer::Adam);
-        let (channels, keep) = ([plan.in_channels], Lifetime::Persistent);
-        let image =
-            tensors.add("image", plan.batch, &channels, plan.patch, Storage::Buffer, keep)?.view();
-        let voxels: u64 = plan.patch.iter().map(|&e| u64::from(e)).product();
-        let labels = tensors.slots.buffer("labels", u64::from(plan.batch) * voxels * 4, keep);
-        let batch = Batch { image, labels };
-        let loss = LossPlan { head_weights: plan.head_weights(), batch_dice: false };
-        let (step, step_losses) = record_step(&mut tensors, variant, &net, &state, batch, &loss)?;
-        let mut validate = Recording::new();
-        let full = LossPlan { head_weights: vec![1.0], batch_dice: false };
-        let mut l = Lowering { tensors: &mut tensors, recording: &mut validate, variant };
-        let validate_losses = record_loss(&mut l, &net, state.parameters, None, batch, &full)?;
-        let placed = MemoryPlan::new(&tensors.slots, &[&step, &validate]);
-        let memory = Memory::new(&gpu, &tensors.slots, &placed)?;
-        gpu.write(&memory, state.parameters, 0, &net.parameters.initial(options.seed))?;
-        let step = Program::new(&gpu, &memory, &step)?;
-        let validate = Program::new(&gpu, &memory, &validate)?;
-        let bytes = placed.bytes();
-        Ok(Session {
-            gpu,
-            memory,
-            tensors,
-            net,
-            state,
-            batch,
-            step,
-            step_losses,
-            validate,
-            validate_losses,
-            steps: 0,
-            variant,
-            bytes,
-        })
-    }
-
-    fn upload(&self, host_batch: &HostBatch) -> Result<()> {
-        let (mut image, mut labels) = (Vec::new(), Vec::new());
-        let plan = &self.net.plan;
-        for sample in &host_batch.samples {
-            let edges = plan.patch.map(|e| e as usize);
-            patch::append(sample, plan.in_channels as usize, edges, &mut image, &mut labels);
-        }
-        host::upload(&self.gpu, &self.memory, &self.tensors, self.batch.image, &image)?;
-        self.gpu.write(&self.memory, self.batch.labels, 0, &labels)
-    }
-
-    /// One training step: the loss, and whether the step was skipped.
-    fn train(&mut self, batch: &HostBatch, learning_rate: f64) -> Result<(f64, bool)> {
-        self.upload(batch)?;
-        let hyper = adam_hyper(learning_rate, WEIGHT_DECAY, CLIP, self.steps + 1);
-        self.gpu.write(&self.memory, self.state.hyper, 0, &hyper)?;
-        self.step.submit(&self.gpu)?;
-        let losses = &self.step_losses;
-        let values: Vec<f32> = self.gpu.read(&self.memory, losses.slot, 0, losses.len())?;
-        let norm: Vec<f32> = self.gpu.read(&self.memory, self.state.norm, 0, 2)?;
-        let skipped = norm[1] != 0.0;
-        self.steps += u64::from(!skipped);
-        Ok((losses.total(&values), skipped))
-    }
-
-    /// Loss and hard counts per class of a validation batch.
-    fn validate(&self, batch: &HostBatch) -> Result<(f64, Vec<[f32; 3]>)> {
-        self.upload(batch)?;
-        self.validate.submit(&self.gpu)?;
-        let losses = &self.validate_losses;
-        let values: Vec<f32> = self.gpu.read(&self.memory, losses.slot, 0, losses.len())?;
-        Ok((losses.total(&values), losses.counts(&values).collect()))
-    }
-
-    fn save(&self, path: &Path, epoch: u64) -> Result<()> {
-        let elements = self.net.parameters.elements() as usize;
-        let values = self.gpu.read(&self.memory, self.state.parameters, 0, elements)?;
-        write_checkpoint(path, &self.net, &values, epoch)
-    }
-}
-
-fn create_folder(path: &Path) -> Result<()> {
-    std::fs::create_dir_all(path).map_err(|e| Error::io("create folder", path, e))
-}
-
-fn prefetch(
-    cases: Arc<Vec<PreparedCase>>,
-    options: &TrainOptions,
-    purpose: Purpose,
-    iterations: u64,
-) -> Result<Prefetcher> {
-    let patch = options.patch.map(|e| e as usize);
-    let sampler = PatchSampler::new(patch, options.batch as usize, 1.0 / 3.0);
-    let voxels: usize = patch.iter().product();
-    Prefetcher::start(
-        cases,
-        PrefetchPlan {
-            sampler,
-            seed: options.seed,
-            purpose,
-            epochs: (0, options.epochs),
-            iterations,
-            depth: 4,
-            max_voxels: voxels,
-        },
-    )
-}
-
-/// Trains a fold without augmentation. `report` gets sentences about the run, `epoch_done` every
-/// epoch; `stop` is looked at after every iteration.
+/// Trains a fold. `report` gets what happens; `stop` is looked at after every iteration.
 ///
 /// # Errors
 /// As its parts; [`Error::Interrupted`] after a checkpoint when `stop` was set;
@@ -225,129 +71,291 @@ fn prefetch(
 pub fn train(
     options: &TrainOptions,
     stop: &AtomicBool,
-    report: &mut dyn FnMut(&str),
-    epoch_done: &mut dyn FnMut(&Epoch),
+    report: &mut dyn FnMut(Event),
 ) -> Result<Trained> {
-    let dataset = Dataset::open(&options.dataset)?;
-    let folds = split::folds(&dataset)?;
-    let fold = folds.get(options.fold).ok_or_else(|| {
-        Error::Usage(format!(
-            "--fold {} does not exist; use 0 to {}",
-            options.fold,
-            folds.len() - 1
-        ))
-    })?;
-    let prepared = prepare_all(&dataset, &dataset.cases, 0)?;
-    let spacing = prepared.preprocessing.spacing_mm;
-    let channels = dataset.modalities.len() as u32;
-    let classes = dataset.labels.len() as u32;
-    let plan = NetworkPlan::from_spacing(
-        channels,
-        classes,
-        options.features,
-        options.patch,
-        options.batch,
-        spacing,
-        options.levels,
-    );
-    plan.validate()?;
-    let (train_cases, val_cases): (Vec<PreparedCase>, Vec<PreparedCase>) =
-        prepared.cases.into_iter().partition(|c| fold.train.contains(&c.name));
-    report(&format!(
-        "{}: {} training and {} validation cases, {} labels",
-        dataset.name,
-        train_cases.len(),
-        val_cases.len(),
-        classes - 1
-    ));
-    let folder = options.out.join(format!("fold_{}", options.fold));
-    create_folder(&folder)?;
-    let mut session = Session::open(options, plan)?;
-    report(&format!(
+    let setup = Setup::new(options, &mut |note| report(Event::Note(note)))?;
+    let session = &setup.trainer.session;
+    report(Event::Note(&format!(
         "{} ({}), {:?} kernels, {} parameters, {} MiB of device memory",
         session.gpu.name(),
         session.gpu.driver(),
         session.variant,
         session.net.parameters.count(),
         session.bytes >> 20
-    ));
-    let log_path = folder.join("metrics.jsonl");
-    let mut log =
-        std::fs::File::create(&log_path).map_err(|e| Error::io("create", &log_path, e))?;
-    let val_iterations = options.iterations.div_ceil(5).min(50);
-    let training = prefetch(Arc::new(train_cases), options, Purpose::Patches, options.iterations)?;
-    let mut validation =
-        prefetch(Arc::new(val_cases), options, Purpose::ValidationPatches, val_iterations)?;
-    let last_path = folder.join("checkpoint_last.safetensors");
-    let mut training = training.into_iter();
-    let mut last = None;
-    let mut skipped_in_a_row = 0;
-    for epoch in 0..options.epochs {
-        let begin = Instant::now();
-        let progress = epoch as f64 / options.epochs as f64;
-        let learning_rate = options.learning_rate * (1.0 - progress).powf(0.9);
-        let (mut sum, mut counted, mut skipped) = (0.0, 0u64, 0);
-        for batch in training.by_ref().take(options.iterations as usize) {
-            let (loss, was_skipped) = session.train(&batch, learning_rate)?;
-            if was_skipped || !loss.is_finite() {
-                skipped += 1;
-                skipped_in_a_row += 1;
-                if skipped_in_a_row >= MOST_SKIPPED {
-                    return Err(Error::NonFinite(format!(
-                        "{MOST_SKIPPED} steps in a row had a non-finite loss or gradient; lower \
-                         --lr, or check the data set for broken intensities; the weights of the \
-                         last epoch are in '{}'",
-                        last_path.display()
+    )));
+    Job::new(options, setup, stop)?.run(report)
+}
+
+/// A training under way.
+struct Job<'a> {
+    options: &'a TrainOptions,
+    stop: &'a AtomicBool,
+    setup: Setup,
+    /// The epoch from which nothing is searched and all training cases are used.
+    frozen_from: u64,
+    training: Feed,
+    /// Batches that judge candidates; where there is a search.
+    search: Option<Feed>,
+    validation: Feed,
+    validation_batches: u64,
+    metrics: MetricsLog,
+    policies: PolicyLog,
+    average: DiceAverage,
+    skipped_in_a_row: u32,
+}
+
+impl<'a> Job<'a> {
+    fn new(options: &'a TrainOptions, setup: Setup, stop: &'a AtomicBool) -> Result<Self> {
+        let searching = setup.trainer.searcher.learns();
+        let (epochs, iterations) = (options.epochs, options.iterations);
+        let frozen_from = if searching { options.search.frozen_from(epochs) } else { 0 };
+        let feed = |cases: &Cases, purpose, epochs, iterations| {
+            Feed::new(cases, options, purpose, epochs, iterations)
+        };
+        let cases = &setup.cases;
+        let training = match searching {
+            true => feed(&cases.weights, Purpose::Patches, (0, frozen_from), iterations)?,
+            false => feed(&cases.train, Purpose::Patches, (0, epochs), iterations)?,
+        };
+        let search = match searching {
+            true => {
+                Some(feed(&cases.search, Purpose::SearchPatches, (0, frozen_from), iterations)?)
+            }
+            false => None,
+        };
+        let validation_batches = iterations.div_ceil(5).min(MOST_VALIDATION);
+        let purpose = Purpose::ValidationPatches;
+        let validation = feed(&cases.validation, purpose, (0, epochs), validation_batches)?;
+        Ok(Job {
+            metrics: MetricsLog::create(&setup.folder.join("metrics.jsonl"))?,
+            policies: PolicyLog::open(&setup.folder.join("policy.jsonl"), 0)?,
+            average: DiceAverage::default(),
+            skipped_in_a_row: 0,
+            options,
+            stop,
+            setup,
+            frozen_from,
+            training,
+            search,
+            validation,
+            validation_batches,
+        })
+    }
+
+    fn run(mut self, report: &mut dyn FnMut(Event)) -> Result<Trained> {
+        let mut last = None;
+        for epoch in 0..self.options.epochs {
+            let done = self.epoch(epoch, report)?;
+            report(Event::Epoch(&done));
+            last = Some(done);
+        }
+        self.save(CheckpointKind::Final, self.options.epochs)?;
+        let policy = self.write_policy()?;
+        let checkpoint = self.checkpoint(CheckpointKind::Final);
+        let summary = if self.options.validate { Some(self.validate(report)?) } else { None };
+        Ok(Trained { last, checkpoint, policy, summary })
+    }
+
+    /// Predicts and evaluates the fold's validation cases with the final weights.
+    fn validate(&self, report: &mut dyn FnMut(Event)) -> Result<Summary> {
+        let Setup { config, cases, references, trainer, folder, .. } = &self.setup;
+        let session = &trainer.session;
+        let cases = cases.validation.as_slice();
+        report(Event::Note(&format!("predicting {} validation cases", cases.len())));
+        if config.validation_used_in_search {
+            report(Event::Note(
+                "warning: the search judged its candidates on these cases, so their metrics are \
+                 optimistic",
+            ));
+        }
+        let validation = Validation {
+            cases,
+            references,
+            window: WindowOptions { step: 0.5, mirror: config.mirror },
+            used_in_search: config.validation_used_in_search,
+        };
+        let network = session.net.clone();
+        let folder = folder.join("validation");
+        validate(
+            &session.gpu,
+            network,
+            &session.weights()?,
+            &validation,
+            &folder,
+            &mut |number, name| {
+                if self.stop.load(Ordering::Relaxed) {
+                    return Err(Error::Interrupted(format!(
+                        "interrupted in the validation; the final weights are in '{}', and `predict` \
+                     and `evaluate` do the rest",
+                        self.checkpoint(CheckpointKind::Final).display()
                     )));
                 }
-            } else {
-                skipped_in_a_row = 0;
-                sum += loss;
-                counted += 1;
-            }
-            if stop.load(Ordering::Relaxed) {
-                session.save(&last_path, epoch)?;
-                return Err(Error::Interrupted(format!(
-                    "interrupted in epoch {}; the weights so far are in '{}'",
-                    epoch + 1,
-                    last_path.display()
-                )));
+                report(Event::Validating { number, cases: cases.len(), name });
+                Ok(())
+            },
+        )
+    }
+
+    fn epoch(&mut self, epoch: u64, report: &mut dyn FnMut(Event)) -> Result<Epoch> {
+        let options = self.options;
+        let begin = Instant::now();
+        let rate = options.learning_rate;
+        let learning_rate = options.schedule.learning_rate(rate, epoch, options.epochs);
+        if epoch > 0 && epoch == self.frozen_from {
+            let epochs = (epoch, options.epochs);
+            let cases = &self.setup.cases.train;
+            self.training =
+                Feed::new(cases, options, Purpose::Patches, epochs, options.iterations)?;
+        }
+        let mut tally = Tally::default();
+        for iteration in 0..options.iterations {
+            let searches =
+                epoch < self.frozen_from && iteration.is_multiple_of(options.search.every);
+            let mode = options.search.mode;
+            let policy_step = self
+                .search
+                .as_mut()
+                .filter(|_| searches)
+                .map(|validation| PolicyStep { validation, mode });
+            let timed = iteration % TIMED == TIMED - 1 || iteration + 1 == options.iterations;
+            let trainer = &mut self.setup.trainer;
+            let iterated = trainer.iterate(
+                &mut self.training,
+                policy_step,
+                learning_rate,
+                timed,
+                &mut tally,
+            )?;
+            report(Event::Iteration { done: trainer.iterations, loss: iterated.loss });
+            self.count_skips(iterated)?;
+            if self.stop.load(Ordering::Relaxed) {
+                return Err(self.interrupted(epoch)?);
             }
         }
-        let mut val_sum = 0.0;
-        let mut counts = vec![[0f64; 3]; classes as usize];
-        for batch in validation.by_ref().take(val_iterations as usize) {
-            let (loss, batch_counts) = session.validate(&batch)?;
-            val_sum += loss;
-            for (all, now) in counts.iter_mut().zip(batch_counts) {
-                for i in 0..3 {
-                    all[i] += f64::from(now[i]);
-                }
-            }
-        }
-        let dice = counts[1..].iter().map(|&[tp, fp, fn_]| {
-            let size = 2.0 * tp + fp + fn_;
-            (size > 0.0).then_some(2.0 * tp / size)
-        });
+        tally.train_seconds = begin.elapsed().as_secs_f64();
+        let last = epoch + 1 == options.epochs;
+        let (val_loss, dice) = if last || (epoch + 1).is_multiple_of(options.validate_every) {
+            self.validate_online()?
+        } else {
+            (None, Vec::new())
+        };
+        let best = self.average.add(&dice);
+        let searcher = &self.setup.trainer.searcher;
         let done = Epoch {
             epoch: epoch + 1,
-            loss: sum / counted.max(1) as f64,
-            val_loss: val_sum / val_iterations as f64,
-            dice: dice.collect(),
+            loss: tally.loss(),
+            val_loss,
+            dice,
+            dice_average: self.average.value(),
             learning_rate,
             seconds: begin.elapsed().as_secs_f64(),
-            skipped,
+            augment_share: tally.times.share(Stage::Augment),
+            policy_share: tally.times.share(Stage::Policy),
+            skipped: tally.skipped,
+            delta: searcher.adaptation().map(|a| a.delta),
+            mean_entropy: searcher.theta().map(|t| t.mean_entropy()),
+            search_loss: tally.search_losses().0,
         };
-        let line = serde_json::to_string(&done)
-            .map_err(|e| Error::Input(format!("the epoch cannot be logged: {e}")))?;
-        writeln!(log, "{line}")
-            .and_then(|()| log.flush())
-            .map_err(|e| Error::io("write", &log_path, e))?;
-        session.save(&last_path, epoch + 1)?;
-        epoch_done(&done);
-        last = Some(done);
+        self.metrics.append(&done)?;
+        self.log_policy(epoch, &tally)?;
+        self.save(CheckpointKind::Last, epoch + 1)?;
+        if best {
+            self.save(CheckpointKind::Best, epoch + 1)?;
+        }
+        self.write_policy()?;
+        Ok(done)
     }
-    let checkpoint = folder.join("checkpoint_final.safetensors");
-    session.save(&checkpoint, options.epochs)?;
-    Ok(Trained { last, checkpoint })
+
+    fn count_skips(&mut self, iterated: Iterated) -> Result<()> {
+        if !iterated.skipped && iterated.loss.is_finite() {
+            self.skipped_in_a_row = 0;
+            return Ok(());
+        }
+        self.skipped_in_a_row += 1;
+        if self.skipped_in_a_row < MOST_SKIPPED {
+            return Ok(());
+        }
+        Err(Error::NonFinite(format!(
+            "{MOST_SKIPPED} steps in a row had a non-finite loss or gradient; lower --lr, or check \
+             the data set for broken intensities; the weights of the last epoch are in '{}'",
+            self.checkpoint(CheckpointKind::Last).display()
+        )))
+    }
+
+    /// Writes what there is and makes the error that ends the run.
+    fn interrupted(&self, epoch: u64) -> Result<Error> {
+        self.save(CheckpointKind::Last, epoch)?;
+        self.write_policy()?;
+        Ok(Error::Interrupted(format!(
+            "interrupted in epoch {}; the weights so far are in '{}'",
+            epoch + 1,
+            self.checkpoint(CheckpointKind::Last).display()
+        )))
+    }
+
+    /// Mean loss and hard Dice of each foreground class over random patches of the fold's
+    /// validation cases.
+    fn validate_online(&mut self) -> Result<(Option<f64>, Vec<Option<f64>>)> {
+        let session = &self.setup.trainer.session;
+        let plan = &session.net.plan;
+        let mut losses = Mean::default();
+        let mut counts = vec![[0f64; 3]; plan.classes as usize];
+        for _ in 0..self.validation_batches {
+            let batch = self.validation.next()?;
+            let (image, labels) = plain(&batch, plan.in_channels, plan.patch);
+            session.upload_validation(&image, &labels)?;
+            let (loss, batch_counts) = session.validate()?;
+            losses.add(loss);
+            for (all, now) in counts.iter_mut().zip(batch_counts) {
+                all.iter_mut().zip(now).for_each(|(sum, n)| *sum += f64::from(n));
+            }
+        }
+        Ok((losses.value(), dice(&counts)))
+    }
+
+    fn log_policy(&mut self, epoch: u64, tally: &Tally) -> Result<()> {
+        let searcher = &self.setup.trainer.searcher;
+        let adaptation = searcher.adaptation();
+        let (val_loss_mean, val_loss_difference) = tally.search_losses();
+        self.policies.append(&PolicyLine {
+            epoch,
+            theta: searcher.theta().cloned(),
+            delta: adaptation.map(|a| a.delta),
+            s_norm2: adaptation.map(|a| a.s_norm2),
+            mean_entropy: searcher.theta().map(|t| t.mean_entropy()),
+            policy: searcher.policy(),
+            val_loss_mean,
+            val_loss_difference,
+            skipped_share: tally.skipped_share(),
+            weight_ms: tally.milliseconds(Stage::Weights),
+            policy_ms: tally.milliseconds(Stage::Policy),
+            augment_ms: tally.milliseconds(Stage::Augment),
+        })
+    }
+
+    fn write_policy(&self) -> Result<PathBuf> {
+        let searcher = &self.setup.trainer.searcher;
+        let path = self.setup.folder.join("policy.json");
+        let run = self.options.out.file_name().map(|n| n.to_string_lossy().into_owned());
+        PolicyFile {
+            version: file::VERSION,
+            space: self.setup.space.clone(),
+            theta: searcher.theta().cloned(),
+            policy: searcher.policy(),
+            dataset: self.setup.config.dataset.name.clone(),
+            seed: self.options.seed,
+            run: run.unwrap_or_default(),
+        }
+        .write(&path)?;
+        Ok(path)
+    }
+
+    fn checkpoint(&self, kind: CheckpointKind) -> PathBuf {
+        checkpoint_path(&self.options.out, self.options.fold, kind)
+    }
+
+    fn save(&self, kind: CheckpointKind, epoch: u64) -> Result<()> {
+        let session = &self.setup.trainer.session;
+        write_checkpoint(&self.checkpoint(kind), &session.net, &session.weights()?, epoch)
+    }
 }

@@ -1,8 +1,17 @@
-//! The training job: cases in, weights and logs out.
+//! The training job: cases in; weights, the learned policy and logs out.
 
-mod checkpoint;
+mod epoch;
+mod feed;
+mod iteration;
 mod job;
+mod options;
 mod patch;
+mod session;
+mod setup;
+mod stages;
 
-pub use checkpoint::{read_weights, write_checkpoint};
-pub use job::{Epoch, TrainOptions, Trained, train};
+pub use epoch::Epoch;
+pub use job::{Event, Trained, train};
+pub use options::{
+    Schedule, SearchMode, SearchOptions, SearchValidation, SearcherKind, TrainOptions,
+};

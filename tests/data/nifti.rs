@@ -268,3 +268,39 @@ proptest! {
         let _ = read_labels(&path);
     }
 }
+
+/// The `nifti` crate, written by other people, reads what this program writes.
+#[test]
+fn an_independent_reader_agrees() {
+    use nifti::{IntoNdArray, NiftiObject, NiftiVolume, ReaderOptions};
+    let dir = tempfile::tempdir().unwrap();
+    let header =
+        read_header(&write(&dir, "reference.nii", &Raw::new(2, 3, 2, 16, ramp(16, false)).bytes()))
+            .unwrap();
+    let labels: Vec<u16> = (0..12).map(|v| v * 20).collect();
+    let image: Vec<f32> = (0..24).map(|v| v as f32 * 0.25 - 3.0).collect();
+    let paths = ["l.nii.gz", "i.nii"].map(|name| dir.path().join(name));
+    write_labels(&paths[0], &labels, [2, 3, 2], &header).unwrap();
+    write_image(&paths[1], &image, 2, [2, 3, 2], &header).unwrap();
+    for (path, values) in [
+        (&paths[0], labels.iter().map(|&l| f32::from(l)).collect::<Vec<_>>()),
+        (&paths[1], image.clone()),
+    ] {
+        let object = ReaderOptions::new().read_file(path).unwrap();
+        let read = object.header();
+        assert_eq!((read.scl_slope, read.scl_inter), (1.0, 0.0));
+        let affine = header.affine();
+        for (row, want) in [read.srow_x, read.srow_y, read.srow_z].iter().zip(affine) {
+            assert_eq!(row.map(f64::from), want);
+        }
+        let volume = object.into_volume();
+        let channels = values.len() / 12;
+        assert_eq!(volume.dim()[..3], [2, 3, 2]);
+        let array = volume.into_ndarray::<f32>().unwrap();
+        for (i, want) in values.iter().enumerate() {
+            let (c, z, y, x) = (i / 12, i / 6 % 2, i / 2 % 3, i % 2);
+            let at: &[usize] = if channels > 1 { &[x, y, z, c] } else { &[x, y, z] };
+            assert_eq!(array[at], *want, "{} {at:?}", path.display());
+        }
+    }
+}

@@ -124,5 +124,5 @@ fn prefetcher_keeps_order_and_stops() {
     let mut few = Prefetcher::start(cases, plan).unwrap();
     assert!(few.next().is_some());
     drop(few);
-    assert!(Prefetcher::start(Arc::new(vec![]), plan).is_err());
+    assert!(Prefetcher::start(Arc::new(Vec::<PreparedCase>::new()), plan).is_err());
 }

@@ -344,6 +344,46 @@ impl Header {
         rows
     }
 
+    /// The header of a box of this volume: the origin moves to the box's first voxel `start`,
+    /// which may lie outside; `start` and `shape` are D, H, W.
+    pub fn cut(&self, start: [i64; 3], shape: [usize; 3]) -> Self {
+        let mut cut = Self { dims: [shape[2], shape[1], shape[0]], ..self.clone() };
+        let first = [start[2], start[1], start[0]].map(|i| i as f64);
+        let moved = |rows: [[f64; 4]; 3]| {
+            rows.map(|r| r[3] + (0..3).map(|axis| r[axis] * first[axis]).sum::<f64>())
+        };
+        if self.qform_code > 0 {
+            cut.qoffset = moved(self.qform());
+        } else if self.sform_code == 0 {
+            // Without any form there is no origin to move: one is made.
+            (cut.sform_code, cut.srow) = (2, self.affine());
+        }
+        let offsets = moved(cut.srow);
+        for (row, offset) in cut.srow.iter_mut().zip(offsets) {
+            row[3] = offset;
+        }
+        cut
+    }
+
+    /// For the directions right, anterior, superior: the array axis (0, 1, 2 = D, H, W) that runs
+    /// nearest along it, and whether its index grows towards it.
+    pub fn anatomical_axes(&self) -> [(usize, bool); 3] {
+        let rows = self.affine();
+        let share = |direction: usize, axis: usize| {
+            let length = (0..3).map(|r| rows[r][axis].powi(2)).sum::<f64>().sqrt();
+            if length > 0.0 { rows[direction][axis] / length } else { 0.0 }
+        };
+        let orders = [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]];
+        let fit = |order: &[usize; 3]| (0..3).map(|i| share(i, order[i]).abs()).sum::<f64>();
+        let mut best = orders[0];
+        for order in orders {
+            if fit(&order) > fit(&best) + 1e-9 {
+                best = order;
+            }
+        }
+        [0, 1, 2].map(|i| (2 - best[i], share(i, best[i]) >= 0.0))
+    }
+
     /// What differs between the grids of two files, as a phrase, or `None`:
     /// shape, then spacing and direction within `tolerance` (mm), then origin.
     pub fn geometry_difference(&self, other: &Self, tolerance: f64) -> Option<String> {
@@ -410,5 +450,46 @@ impl Header {
         }
         put(&mut b, 344, b"n+1\0");
         Ok(b)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cut_keeps_its_place_by_every_form() {
+        let mut header = Header::plain([10, 20, 30], [3.0, 2.0, 1.0]);
+        header.quatern = [0.0, 0.0, (0.25f64).sin()];
+        header.qoffset = [5.0, 6.0, 7.0];
+        header.srow[1][3] = -4.0;
+        for (qform, sform) in [(1, 1), (1, 0), (0, 1), (0, 0)] {
+            (header.qform_code, header.sform_code) = (qform, sform);
+            let cut = header.cut([1, 2, -3], [4, 5, 6]);
+            assert_eq!(cut.shape(), [4, 5, 6]);
+            let (whole, part) = (header.affine(), cut.affine());
+            for r in 0..3 {
+                // Voxel (0, 0, 0) of the cut is voxel (-3, 2, 1) of the whole.
+                let place = whole[r][3] - 3.0 * whole[r][0] + 2.0 * whole[r][1] + 1.0 * whole[r][2];
+                assert!((part[r][3] - place).abs() < 1e-9, "{qform} {sform}");
+                assert_eq!(part[r][..3], whole[r][..3]);
+            }
+            if qform > 0 {
+                let (whole, part) = (header.qform(), cut.qform());
+                assert!(
+                    (part[0][3] - whole[0][3] + 3.0 * whole[0][0] - 2.0 * whole[0][1]).abs() < 1e-9
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn axes_are_named_by_the_affine() {
+        let mut header = Header::plain([1; 3], [1.0; 3]);
+        assert_eq!(header.anatomical_axes(), [(2, true), (1, true), (0, true)]);
+        header.srow = [[-1.0, 0.1, 0.0, 0.0], [0.0, 0.2, -3.0, 0.0], [0.0, 1.0, 0.4, 0.0]];
+        assert_eq!(header.anatomical_axes(), [(2, false), (0, false), (1, true)]);
+        header.srow = [[0.0; 4]; 3];
+        assert_eq!(header.anatomical_axes(), [(2, true), (1, true), (0, true)]);
     }
 }

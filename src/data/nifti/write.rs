@@ -1,7 +1,7 @@
 //! Writing NIfTI-1 files, whole or not at all.
 
 use super::header::{DataType, Header};
-use crate::{Error, Result};
+use crate::{Error, Result, files};
 use flate2::{Compression, write::GzEncoder};
 use std::io::{BufWriter, Write};
 use std::path::Path;
@@ -94,12 +94,8 @@ fn save<T: Copy>(
     }
     let io = |e| Error::io("write", path, e);
     let header = reference.to_bytes(channels, datatype, path)?;
-    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(".writing-").suffix(if gzip { ".nii.gz" } else { ".nii" });
-    #[cfg(unix)]
-    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    let temporary = builder.tempfile_in(folder).map_err(io)?;
+    // The name must keep its ending.
+    let temporary = files::temporary(path, if gzip { ".nii.gz" } else { ".nii" }).map_err(io)?;
     let file = BufWriter::with_capacity(1 << 17, temporary.as_file());
     let put = |w: &mut dyn Write| -> std::io::Result<()> {
         w.write_all(&header)?;

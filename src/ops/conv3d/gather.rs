@@ -115,12 +115,11 @@ struct PackParams {
     total: u32,
     t_blocks: u32,
     ci_blocks: u32,
-    co_blocks: u32,
-    taps: [u32; 3],
-    full_kh: u32,
-    tap0: [i32; 3],
-    full_kw: u32,
-    tap_step: [i32; 3],
+    pad0: u32,
+    /// Taps along the three loops, outermost first, and the steps between them.
+    counts: [u32; 3],
+    tap: i32,
+    steps: [i32; 3],
     ci_first: u32,
     co_stride: u32,
     ci_stride: u32,
@@ -129,7 +128,7 @@ struct PackParams {
     segment: u32,
     segment_padded: u32,
     ci_count: u32,
-    pad: u32,
+    pad1: u32,
 }
 
 #[repr(C)]
@@ -158,16 +157,32 @@ struct Params {
     out_offset: [u32; 3],
     x_h: u32,
     x_w: u32,
+    kw: u32,
+    shift: u32,
+    tiles_w: u32,
     /// First output channel of the region: where its bias begins.
     bias_first: u32,
-    pad: [u32; 2],
+    pad: [u32; 3],
 }
 
-/// Register tile of the subgroup variant: rows of points and channel blocks. Few wasted blocks
-fn subgroup_tile(co_blocks: u32) -> (u32, u32) {
-    let waste = |t: u32| co_blocks.div_ceil(t) * t;
-    let t = [4, 3, 2, 1].into_iter().min_by_key(|&t| waste(t)).unwrap_or(1);
-    (if t <= 2 { 8 } else { 4 }, t)
+/// Register tiles of the subgroup variant: points of a lane along h, channel blocks, and the speed
+/// that benches gave on llvmpipe. Tiles between and beyond are slower: more rows or blocks spill
+/// over the instruction cache, fewer load more than they compute.
+const TILES: [(u32, u32, f32); 3] = [(4, 4, 1.0), (8, 3, 0.85), (4, 2, 0.85)];
+
+/// The rows and blocks that finish so many points along h and channel blocks first.
+fn subgroup_tile(points: u32, blocks: u32) -> (u32, u32) {
+    let time = |&(rows, t, speed): &(u32, u32, f32)| {
+        (points.div_ceil(rows) * rows * blocks.div_ceil(t) * t) as f32 / speed
+    };
+    let best = TILES.iter().min_by(|a, b| time(a).total_cmp(&time(b)));
+    best.map_or((4, 4), |&(rows, t, _)| (rows, t))
+}
+
+/// Lanes along w as a power of two; the others follow along h. As many as w has points: lanes along
+/// h share fewer rows of x.
+pub(super) fn lane_shift(points_w: u32, lanes: u32) -> u32 {
+    points_w.next_power_of_two().min(lanes).ilog2()
 }
 
 /// Output brick of the simt variant, by what fits the workgroup memory.
@@ -229,14 +244,19 @@ impl Gather {
         let co_blocks = y.blocks.len() as u32;
         let ci_blocks = x.blocks.len() as u32;
         let taps = axes.map(|a| a.count);
-        let (rows, t_blocks) = match l.variant {
-            ConvVariant::Subgroup => subgroup_tile(co_blocks),
-            ConvVariant::Simt => (0, 8),
+        let q = axes.map(|a| a.points);
+        let lanes = l.tensors.caps().subgroup_lanes.unwrap_or(8);
+        let step = axes[1].in_step as u32;
+        let shift = lane_shift(q[2], lanes);
+        let lanes_h = lanes >> shift;
+        let (rows, t) = subgroup_tile(q[1].div_ceil(lanes_h), co_blocks);
+        let t_blocks = match l.variant {
+            ConvVariant::Subgroup => t,
+            ConvVariant::Simt => 8,
         };
         let co_total = l.tensors.channels(self.y);
         let co_count = (co_total - y.blocks.start * 4).min(co_blocks * 4);
         let packed = self.pack(l, &axes, x, y, t_blocks, co_count)?;
-        let q = axes.map(|a| a.points);
         let points = samples * q.iter().product::<u32>();
         let bias_here = self.bias.filter(|_| x.blocks.start == 0);
         let x_edges = l.tensors.of(self.x).spatial;
@@ -266,25 +286,29 @@ impl Gather {
             out_offset: axes.map(|a| a.out_offset),
             x_h: x_edges[1],
             x_w: x_edges[2],
+            kw: taps[2],
+            shift,
+            tiles_w: q[2].div_ceil(1 << shift),
             bias_first: y.blocks.start * 4,
-            pad: [0; 2],
+            pad: [0; 3],
         };
         let texture = i64::from(l.tensors.of(self.y).storage == Storage::Texture);
-        let (kernel, groups) = match l.variant {
+        let (kernel, grid) = match l.variant {
             ConvVariant::Subgroup => {
-                let lanes = l.tensors.caps().subgroup_lanes.unwrap_or(8);
                 let kernel = Kernel::with(
                     "conv3d/gather_subgroup",
                     &[
                         ("LANES", i64::from(lanes)),
                         ("ROWS", i64::from(rows)),
-                        ("T", i64::from(t_blocks)),
+                        ("T", i64::from(t)),
                         ("KH", i64::from(taps[1])),
-                        ("KW", i64::from(taps[2])),
+                        // Steps of kh and more all mean that no row of x is shared.
+                        ("STEP", i64::from((lanes_h * step).min(taps[1]))),
                         ("TEXTURE", texture),
                     ],
                 );
-                (kernel, points.div_ceil(lanes * rows))
+                let tiles_h = q[1].div_ceil(lanes_h * rows);
+                (kernel, [params.tiles_w * tiles_h, samples * q[0]])
             }
             ConvVariant::Simt => {
                 let steps = axes.map(|a| i64::from(a.in_step));
@@ -295,11 +319,11 @@ impl Gather {
                 let mut constants: Vec<(&str, i64)> = names.into_iter().zip(values).collect();
                 constants.push(("TEXTURE", texture));
                 let bricks: u32 = (0..3).map(|i| q[i].div_ceil(brick[i] as u32)).product();
-                (Kernel::with("conv3d/gather_simt", &constants), samples * bricks)
+                params.groups = samples * bricks;
+                let grid = linear_groups(u64::from(params.groups));
+                (Kernel::with("conv3d/gather_simt", &constants), [grid[0], grid[1]])
             }
         };
-        params.groups = groups;
-        let grid = linear_groups(u64::from(groups));
         let ci_count = u64::from(l.tensors.channels(self.x).min(ci_blocks * 4));
         let taps_count: u64 = taps.iter().map(|&t| u64::from(t)).product();
         let flops = 2 * u64::from(points) * u64::from(co_count) * ci_count * taps_count;
@@ -350,16 +374,17 @@ impl Gather {
             l.tensors.slots.buffer("packed weights", total * 16, Lifetime::Transient)
         };
         let segments = l.tensors.segments(self.x);
+        let [_, kh, kw] = self.kernel.map(|k| k as i32);
+        let strides = [kh * kw, kw, 1];
+        let order = if texture { [0, 2, 1] } else { [0, 1, 2] };
         let params = PackParams {
             total: total as u32,
             t_blocks,
             ci_blocks,
-            co_blocks: y.blocks.len() as u32,
-            taps,
-            full_kh: self.kernel[1],
-            tap0: axes.map(|a| a.tap0),
-            full_kw: self.kernel[2],
-            tap_step: axes.map(|a| a.tap_step),
+            pad0: 0,
+            counts: order.map(|i| taps[i]),
+            tap: (0..3).map(|i| axes[i].tap0 * strides[i]).sum(),
+            steps: order.map(|i| axes[i].tap_step * strides[i]),
             ci_first: x.blocks.start,
             co_stride: self.layout.co_stride,
             ci_stride: self.layout.ci_stride,
@@ -368,7 +393,7 @@ impl Gather {
             segment: segments[0],
             segment_padded: blocks_of(segments[0]) * 4,
             ci_count: segments.iter().sum(),
-            pad: 0,
+            pad1: 0,
         };
         let kernel = Kernel::with("conv3d/pack", &[("TEXTURE", i64::from(texture))]);
         let bindings = vec![self.w.read(), Binding::write(slot)];

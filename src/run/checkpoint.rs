@@ -1,12 +1,12 @@
 //! Weights in safetensors under Generic_UNet's own names, written atomically.
 
 use crate::error::{Error, Result};
+use crate::files;
 use crate::nn::plan::NetworkPlan;
 use crate::nn::unet::UNet;
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
 use std::collections::HashMap;
-use std::io::Write;
 use std::path::Path;
 
 /// Writes the flat `values` of a network's parameters, with its plan as metadata, to a temporary
@@ -33,13 +33,7 @@ pub fn write_checkpoint(path: &Path, net: &UNet, values: &[f32], epoch: u64) -> 
     }
     let bytes = safetensors::serialize(tensors, Some(metadata))
         .map_err(|e| Error::Input(format!("'{}': {e}", path.display())))?;
-    let folder = path.parent().unwrap_or(Path::new("."));
-    let failed = |e| Error::io("write checkpoint", path, e);
-    let mut file = tempfile::NamedTempFile::new_in(folder).map_err(failed)?;
-    file.write_all(&bytes).map_err(failed)?;
-    file.as_file().sync_all().map_err(failed)?;
-    file.persist(path).map_err(|e| failed(e.error))?;
-    Ok(())
+    files::replace(path, &bytes)
 }
 
 /// Reads a checkpoint: its network and the flat values of the parameters.

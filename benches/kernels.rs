@@ -1,0 +1,220 @@
+//! Single kernels: convolutions against the multiply-add limit, the others against the copy limit.
+
+mod common;
+
+use asng_wgpu::gpu::Lifetime;
+use asng_wgpu::ops::conv3d::{Conv3dBackwardInput, Conv3dBackwardWeight, Conv3dForward, Geometry};
+use asng_wgpu::ops::gamma::Gamma;
+use asng_wgpu::ops::loss::{DiceCrossEntropy, out_elements};
+use asng_wgpu::ops::norm::{
+    NormActivation, NormActivationBackward, NormStatistics, statistics_slot,
+};
+use asng_wgpu::ops::optimizer::{GradientNorm, OptimizerStep, Rule, adam_hyper};
+use asng_wgpu::ops::tensor::Storage;
+use asng_wgpu::ops::warp::{Placement, Warp, WarpRecord};
+use common::{Against, Bench, Result, Rig};
+
+/// One layer, batch 1.
+struct Layer {
+    name: &'static str,
+    kernel: [u32; 3],
+    stride: u32,
+    transposed: bool,
+    /// Channels of the input's segments.
+    input: &'static [u32],
+    output: u32,
+    edge: u32,
+}
+
+const fn plain(name: &'static str, input: &'static [u32], output: u32, edge: u32) -> Layer {
+    Layer { name, kernel: [3; 3], stride: 1, transposed: false, input, output, edge }
+}
+
+const LAYERS: &[Layer] = &[
+    plain("k3s1 32to32 64x64x64", &[32], 32, 64),
+    plain("k3s1 64to64 32x32x32", &[64], 64, 32),
+    plain("k3s1 128to128 16x16x16", &[128], 128, 16),
+    plain("k3s1 64to32 64x64x64", &[32, 32], 32, 64),
+    plain("k3s1 1to32 64x64x64", &[1], 32, 64),
+    Layer { stride: 2, ..plain("k3s2 32to64 64x64x64", &[32], 64, 64) },
+    Layer { kernel: [1, 3, 3], ..plain("k133s1 32to32 64x64x64", &[32], 32, 64) },
+    Layer {
+        kernel: [2; 3],
+        stride: 2,
+        transposed: true,
+        ..plain("k2s2 transposed 64to32 32x32x32", &[64], 32, 32)
+    },
+];
+
+impl Layer {
+    fn geometry(&self) -> Geometry {
+        let padding = if self.transposed { [0; 3] } else { self.kernel.map(|k| k / 2) };
+        let stride = [self.stride; 3];
+        Geometry { kernel: self.kernel, stride, padding, transposed: self.transposed }
+    }
+
+    fn weights(&self) -> u64 {
+        let channels = self.input.iter().sum::<u32>() * self.output;
+        u64::from(channels * self.kernel.iter().product::<u32>())
+    }
+
+    fn rows(&self, bench: &mut Bench) -> Result<()> {
+        let (geometry, edges) = (self.geometry(), [self.edge; 3]);
+        let out = geometry.output(edges);
+        for direction in ["forward", "backward_input", "backward_weight"] {
+            let case = format!("conv3d {direction} {}", self.name);
+            if !bench.wants(&case) {
+                continue;
+            }
+            let mut rig = Rig::new(&bench.gpu);
+            let operand = rig.variant.operand();
+            let w = rig.values(self.weights());
+            match direction {
+                "forward" => {
+                    let x = rig.input(1, self.input, edges, operand)?;
+                    let y = rig.output(1, &[self.output], out, Storage::Buffer)?;
+                    Conv3dForward { x, w, bias: None, y, geometry }.lower(&mut rig.lowering())?;
+                }
+                "backward_input" => {
+                    let dy = rig.input(1, &[self.output], out, operand)?;
+                    let mut dx = Vec::new();
+                    for &segment in self.input {
+                        dx.push(Some(rig.output(1, &[segment], edges, Storage::Buffer)?));
+                    }
+                    let segments = self.input.to_vec();
+                    Conv3dBackwardInput { dy, w, dx, segments, geometry }
+                        .lower(&mut rig.lowering())?;
+                }
+                _ => {
+                    let x = rig.input(1, self.input, edges, operand)?;
+                    let dy = rig.input(1, &[self.output], out, operand)?;
+                    Conv3dBackwardWeight { x, dy, dw: w, db: None, geometry }
+                        .lower(&mut rig.lowering());
+                }
+            }
+            let ready = rig.ready(&bench.gpu)?;
+            bench.row(&case, Against::MultiplyAdd, &ready)?;
+        }
+        Ok(())
+    }
+}
+
+const EDGES: [u32; 3] = [64; 3];
+
+fn norm_rows(bench: &mut Bench) -> Result<()> {
+    let channels = 32;
+    for backward in [false, true] {
+        let case = if backward { "norm backward 32 64x64x64" } else { "norm forward 32 64x64x64" };
+        if !bench.wants(case) {
+            continue;
+        }
+        let mut rig = Rig::new(&bench.gpu);
+        let operand = rig.variant.operand();
+        let [gamma, beta, dgamma, dbeta] = [(); 4].map(|()| rig.values(u64::from(channels)));
+        let z = rig.input(1, &[channels], EDGES, Storage::Buffer)?;
+        let da = rig.input(1, &[channels], EDGES, Storage::Buffer)?;
+        let a = rig.output(1, &[channels], EDGES, operand)?;
+        let slope = 0.01;
+        let mut l = rig.lowering();
+        let stats = statistics_slot(&mut l, z, Lifetime::Persistent);
+        if backward {
+            let (da2, frozen, dz) = (None, false, a);
+            NormActivationBackward {
+                z,
+                stats,
+                gamma,
+                beta,
+                slope,
+                frozen,
+                da,
+                da2,
+                dz,
+                dgamma,
+                dbeta,
+            }
+            .lower(&mut l);
+        } else {
+            NormStatistics { z, stats }.lower(&mut l);
+            NormActivation { z, stats, gamma, beta, slope, a }.lower(&mut l);
+        }
+        let ready = rig.ready(&bench.gpu)?;
+        bench.row(case, Against::Copy, &ready)?;
+    }
+    Ok(())
+}
+
+fn loss_row(bench: &mut Bench) -> Result<()> {
+    let (case, classes, samples) = ("loss dice_ce 3 classes 64x64x64 b2", 3, 2);
+    if !bench.wants(case) {
+        return Ok(());
+    }
+    let mut rig = Rig::new(&bench.gpu);
+    let operand = rig.variant.operand();
+    let logits = rig.input(samples, &[classes], EDGES, Storage::Buffer)?;
+    let dlogits = Some(rig.output(samples, &[classes], EDGES, operand)?);
+    let voxels = u64::from(samples * EDGES.iter().product::<u32>());
+    let labels = rig.tensors.slots.buffer("labels", voxels * 4, Lifetime::Persistent);
+    let out = rig.values(u64::from(out_elements(classes))).slot;
+    let (weight, batch_dice, out_offset) = (1.0, false, 0);
+    DiceCrossEntropy { logits, labels, dlogits, weight, batch_dice, out, out_offset }
+        .lower(&mut rig.lowering());
+    let ready = rig.ready(&bench.gpu)?;
+    bench.row(case, Against::Copy, &ready).map(|_| ())
+}
+
+fn adam_row(bench: &mut Bench) -> Result<()> {
+    let (case, len) = ("optimizer adam 4194304", 1 << 22);
+    if !bench.wants(case) {
+        return Ok(());
+    }
+    let mut rig = Rig::new(&bench.gpu);
+    let [parameters, gradient, m, v, vmax] = [(); 5].map(|()| rig.values(len).slot);
+    let [hyper, norm] = [8, 4].map(|n| rig.values(n).slot);
+    let (ranges, rule) = (vec![(0, len)], Rule::Adam { m, v, vmax: Some(vmax) });
+    let mut l = rig.lowering();
+    GradientNorm { gradient, ranges: ranges.clone(), out: norm }.lower(&mut l);
+    OptimizerStep { rule, parameters, gradient, ranges, hyper, norm, trial: None }.lower(&mut l);
+    let ready = rig.ready(&bench.gpu)?;
+    bench.gpu.write(&ready.memory, hyper, 0, &adam_hyper(1e-3, 3e-5, 12.0, 1))?;
+    bench.row(case, Against::Copy, &ready).map(|_| ())
+}
+
+/// The kernels that a draw parameterises: a rotation with scaling, and gamma.
+fn augmentation_rows(bench: &mut Bench) -> Result<()> {
+    let record = WarpRecord::copy(&Placement::whole(EDGES, [0; 3], EDGES))
+        .affine([[0.9, 0.2, 0.0], [-0.2, 0.9, 0.1], [0.0, -0.1, 0.9]])
+        .gamma(&[1.2], false)?;
+    for case in ["warp linear 1 64x64x64", "gamma 1 64x64x64"] {
+        if !bench.wants(case) {
+            continue;
+        }
+        let mut rig = Rig::new(&bench.gpu);
+        let voxels = u64::from(EDGES.iter().product::<u32>());
+        let draws = rig.values(size_of::<WarpRecord>() as u64 / 4).slot;
+        let image = rig.input(1, &[1], EDGES, Storage::Buffer)?;
+        if case.starts_with("gamma") {
+            Gamma { draws, sample: 0, image }.lower(&mut rig.lowering())?;
+        } else {
+            let source = rig.values(voxels).slot;
+            let [source_labels, labels] = [(); 2].map(|()| rig.values(voxels).slot);
+            let (sample, displacement) = (0, None);
+            Warp { draws, sample, source, source_labels, displacement, image, labels }
+                .lower(&mut rig.lowering())?;
+        }
+        let ready = rig.ready(&bench.gpu)?;
+        bench.gpu.write(&ready.memory, draws, 0, &[record])?;
+        bench.row(case, Against::Copy, &ready)?;
+    }
+    Ok(())
+}
+
+fn main() -> Result<()> {
+    let mut bench = Bench::start("kernels")?;
+    for layer in LAYERS {
+        layer.rows(&mut bench)?;
+    }
+    norm_rows(&mut bench)?;
+    loss_row(&mut bench)?;
+    adam_row(&mut bench)?;
+    augmentation_rows(&mut bench)
+}

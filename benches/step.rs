@@ -1,0 +1,145 @@
+//! Whole training steps, with a profile by kernel, planned memory and the host's part.
+
+mod common;
+
+use asng_wgpu::gpu::Timing;
+use asng_wgpu::nn::plan::NetworkPlan;
+use asng_wgpu::nn::step::{Batch, LossPlan, Optimizer, TrainingState, record_step};
+use asng_wgpu::nn::unet::UNet;
+use asng_wgpu::ops::optimizer::adam_hyper;
+use asng_wgpu::ops::tensor::Storage;
+use common::{Against, Bench, Ready, Result, Rig};
+use std::time::Instant;
+
+struct Step {
+    patch: [u32; 3],
+    features: u32,
+    levels: u32,
+    /// Left out by --quick.
+    long: bool,
+}
+
+const STEPS: &[Step] = &[
+    Step { patch: [40, 56, 40], features: 12, levels: 4, long: false },
+    Step { patch: [64, 64, 64], features: 32, levels: 5, long: true },
+];
+const BATCH: u32 = 2;
+const CLASSES: u32 = 3;
+
+impl Step {
+    fn name(&self) -> String {
+        let ([d, h, w], f, l) = (self.patch, self.features, self.levels);
+        format!("unet step {d}x{h}x{w} b{BATCH} f{f} l{l}")
+    }
+
+    /// Everything of a step on the device; prints what getting there took.
+    fn ready(&self, bench: &Bench) -> Result<Ready> {
+        let begin = Instant::now();
+        let (patch, spacing) = (self.patch, [1.0; 3]);
+        let plan = NetworkPlan::from_spacing(
+            1,
+            CLASSES,
+            self.features,
+            patch,
+            BATCH,
+            spacing,
+            self.levels,
+        );
+        plan.validate()?;
+        let net = UNet::new(plan);
+        let mut rig = Rig::new(&bench.gpu);
+        let state = TrainingState::new(&mut rig.tensors, &net, Optimizer::Adam);
+        let image = rig.input(BATCH, &[1], patch, Storage::Buffer)?;
+        let voxels = u64::from(BATCH * patch.iter().product::<u32>());
+        let labels = rig.values(voxels).slot;
+        let loss = LossPlan { head_weights: net.plan.head_weights(), batch_dice: false };
+        let batch = Batch { image, labels };
+        let (recording, _) =
+            record_step(&mut rig.tensors, rig.variant, &net, &state, batch, &loss)?;
+        rig.recording = recording;
+        let recorded = begin.elapsed();
+        let ready = rig.ready(&bench.gpu)?;
+        let compiled = begin.elapsed();
+        let gpu = &bench.gpu;
+        let classes: Vec<u32> = (0..voxels as u32).map(|v| v / 97 % CLASSES).collect();
+        gpu.write(&ready.memory, labels, 0, &classes)?;
+        gpu.write(&ready.memory, state.parameters, 0, &net.parameters.initial(1))?;
+        gpu.write(&ready.memory, state.hyper, 0, &adam_hyper(1e-3, 3e-5, 12.0, 1))?;
+        ready.program.submit(gpu)?;
+        gpu.wait()?;
+        println!(
+            "{}: {} dispatches, {:.1} GFLOP, {} MiB; recorded in {:.1} ms, pipelines ready after \
+             {:.1} s, first step done after {:.1} s",
+            self.name(),
+            ready.dispatches,
+            ready.flops as f64 * 1e-9,
+            ready.planned_bytes >> 20,
+            recorded.as_secs_f64() * 1e3,
+            compiled.as_secs_f64(),
+            begin.elapsed().as_secs_f64()
+        );
+        Ok(ready)
+    }
+}
+
+/// The host's time until everything is submitted, against the whole.
+fn host_part(bench: &Bench, ready: &Ready) -> Result<()> {
+    let begin = Instant::now();
+    ready.program.submit(&bench.gpu)?;
+    let submitted = begin.elapsed().as_secs_f64();
+    bench.gpu.wait()?;
+    let share = submitted / begin.elapsed().as_secs_f64();
+    println!("host: submitted after {:.2} ms, {:.1}% of the step", submitted * 1e3, share * 1e2);
+    Ok(())
+}
+
+/// Time by kernel, largest first.
+fn profile(bench: &Bench, ready: &Ready) -> Result<()> {
+    if !bench.gpu.caps().timestamps {
+        println!("no profile: the adapter offers no timestamps");
+        return Ok(());
+    }
+    let timings = ready.program.profile(&bench.gpu)?;
+    let whole: f64 = timings.iter().map(|t| t.ms).sum();
+    let mut kernels: Vec<(String, Vec<Timing>)> = Vec::new();
+    for timing in timings {
+        match kernels.iter_mut().find(|(name, _)| *name == timing.kernel) {
+            Some((_, list)) => list.push(timing),
+            None => kernels.push((timing.kernel.clone(), vec![timing])),
+        }
+    }
+    let sum = |list: &[Timing]| list.iter().map(|t| t.ms).sum::<f64>();
+    kernels.sort_by(|a, b| sum(&b.1).total_cmp(&sum(&a.1)));
+    println!(
+        "  {:64} {:>5} {:>9} {:>6} {:>8} {:>7} {:>7}",
+        "kernel", "count", "ms", "share", "GFLOP/s", "GB/s", "longest"
+    );
+    for (name, list) in &kernels {
+        let ms = sum(list);
+        let work = |of: fn(&Timing) -> u64| list.iter().map(of).sum::<u64>() as f64 / ms * 1e-6;
+        let longest = list.iter().map(|t| t.ms).fold(0.0, f64::max);
+        println!(
+            "  {name:64} {:5} {ms:9.2} {:6.3} {:8.2} {:7.2} {longest:7.1}",
+            list.len(),
+            ms / whole,
+            work(|t| t.flops),
+            work(|t| t.bytes)
+        );
+    }
+    println!("  {:64} {:>5} {whole:9.2}", "sum", "");
+    Ok(())
+}
+
+fn main() -> Result<()> {
+    let mut bench = Bench::start("step")?;
+    for step in STEPS {
+        if !bench.wants(&step.name()) || (bench.quick && step.long) {
+            continue;
+        }
+        let ready = step.ready(&bench)?;
+        bench.row(&step.name(), Against::MultiplyAdd, &ready)?;
+        host_part(&bench, &ready)?;
+        profile(&bench, &ready)?;
+    }
+    Ok(())
+}

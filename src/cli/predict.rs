@@ -1,0 +1,82 @@
+//! `asng-wgpu predict -m RUN -i IN -o OUT`.
+
+use super::{DeviceFlags, checked_shaders, say};
+use crate::error::Result;
+use crate::infer::predict::{PredictOptions, Predicted, predict};
+use crate::run::CheckpointKind;
+use std::path::PathBuf;
+
+#[derive(clap::Args, Debug)]
+#[command(after_long_help = "\
+Example:
+  asng-wgpu predict -m runs/heart -i heart/imagesTs -o predictions
+
+One broken input does not stop the others: it is named, and the exit code is 1.")]
+pub(super) struct Predict {
+    /// Folder of the run that `train` wrote.
+    #[arg(short, long, value_name = "RUN")]
+    model: PathBuf,
+    /// An image, or a folder of images: one file a case, or one file a channel (_0000, _0001...).
+    #[arg(short, long, value_name = "IN")]
+    input: PathBuf,
+    /// Folder for the label maps; or a name ending in .nii.gz where the input is one image.
+    #[arg(short, long, value_name = "OUT")]
+    output: PathBuf,
+    /// Folds whose networks are averaged, as 0 or 0,1,2 [default: all that are there].
+    #[arg(long, value_delimiter = ',')]
+    fold: Vec<usize>,
+    /// Which weights.
+    #[arg(long, value_enum, default_value = "final")]
+    checkpoint: Checkpoint,
+    /// Step from tile to tile as a share of the patch: smaller is slower and smoother.
+    #[arg(long, default_value_t = 0.5)]
+    step: f64,
+    /// Do not average over the 8 mirror images (8 times faster).
+    #[arg(long)]
+    no_tta: bool,
+    #[command(flatten)]
+    device: DeviceFlags,
+}
+
+#[derive(clap::ValueEnum, Clone, Copy, Debug)]
+enum Checkpoint {
+    /// After the last epoch.
+    Final,
+    /// Best validation Dice.
+    Best,
+    /// The latest, of a training that goes on.
+    Last,
+}
+
+impl Predict {
+    pub(super) fn run(&self) -> Result<()> {
+        let options = PredictOptions {
+            run: self.model.clone(),
+            input: self.input.clone(),
+            output: self.output.clone(),
+            folds: self.fold.clone(),
+            checkpoint: match self.checkpoint {
+                Checkpoint::Final => CheckpointKind::Final,
+                Checkpoint::Best => CheckpointKind::Best,
+                Checkpoint::Last => CheckpointKind::Last,
+            },
+            step: self.step,
+            mirror: !self.no_tta,
+            adapter: self.device.choice(),
+            checked_shaders: checked_shaders(),
+        };
+        predict(&options, &mut say, &mut |case| report(case))
+    }
+}
+
+/// `[3/40] la_003: 12 tiles, 3.4 s`; failures are printed even with --quiet.
+fn report(case: &Predicted) {
+    let head = format!("[{}/{}] {}", case.number, case.cases, case.name);
+    match &case.outcome {
+        Ok(_) => {
+            let s = if case.tiles == 1 { "" } else { "s" };
+            say(&format!("{head}: {} tile{s}, {:.1} s", case.tiles, case.seconds));
+        }
+        Err(why) => eprintln!("{head}: {why}"),
+    }
+}

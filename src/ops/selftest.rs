@@ -1,0 +1,237 @@
+//! A small check of the convolution variants on the device at hand: forward pass and both
+//! gradients of a few convolutions against sums in f64. A variant is to be used only where it
+//! passes.
+
+use super::conv3d::{Conv3dBackwardInput, Conv3dBackwardWeight, Conv3dForward, Geometry};
+use super::stage::Stage;
+use super::tensor::{Storage, Tensors, host};
+use super::{ConvVariant, Lowering, ParamRef};
+use crate::error::{Error, Result};
+use crate::gpu::{Gpu, Lifetime, Memory, MemoryPlan, Program, Recording};
+
+/// Largest difference, as a share of the largest value, that f32 sums of this length explain.
+const TOLERANCE: f64 = 1e-5;
+/// Samples, input and output channels: no multiples of a block or tile.
+const N: usize = 2;
+const CI: usize = 6;
+const CO: usize = 9;
+/// Edges of the input: odd ones, and one longer than a row of lanes.
+const EDGES: [u32; 3] = [3, 6, 18];
+
+/// A variant and, if it fails, why.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct Verdict {
+    /// Name of the variant.
+    pub variant: String,
+    /// Whether every check passed.
+    pub passes: bool,
+    /// What went wrong.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// Checks all variants that the device can run, the preferred one first.
+pub fn check_all(gpu: &Gpu) -> Vec<Verdict> {
+    let variants = ConvVariant::available(gpu.caps());
+    let verdict = |variant: ConvVariant| {
+        let reason = check(gpu, variant).err().map(|e| e.to_string());
+        Verdict { variant: variant.name().into(), passes: reason.is_none(), reason }
+    };
+    variants.into_iter().map(verdict).collect()
+}
+
+/// The first variant in order of preference that passes its check.
+///
+/// # Errors
+/// [`Error::Device`] when none does.
+pub fn choose(gpu: &Gpu) -> Result<ConvVariant> {
+    let mut last = None;
+    for variant in ConvVariant::available(gpu.caps()) {
+        match check(gpu, variant) {
+            Ok(()) => return Ok(variant),
+            Err(e) => last = Some(e),
+        }
+    }
+    Err(last.unwrap_or_else(|| Error::Device(format!("'{}' runs no convolution", gpu.name()))))
+}
+
+/// Checks one variant.
+///
+/// # Errors
+/// [`Error::Device`] saying which result is wrong by how much, or what the device refused.
+pub fn check(gpu: &Gpu, variant: ConvVariant) -> Result<()> {
+    let plain = |kernel: [u32; 3], stride| Geometry {
+        kernel,
+        stride,
+        padding: kernel.map(|k| k / 2),
+        transposed: false,
+    };
+    let up = Geometry { kernel: [2; 3], stride: [2; 3], padding: [0; 3], transposed: true };
+    for geometry in [
+        plain([3; 3], [1; 3]),
+        plain([1, 3, 3], [1; 3]),
+        plain([3; 3], [2; 3]),
+        up,
+        plain([1; 3], [1; 3]),
+    ] {
+        let case = Case::new(geometry);
+        let (expected, got) = (case.expected(), case.run(gpu, variant)?);
+        let names = ["forward pass", "input gradient", "weight gradient"];
+        for ((name, expected), got) in names.iter().zip(&expected).zip(&got) {
+            let top = expected.iter().fold(0f64, |m, v| m.max(v.abs()));
+            let off = expected.iter().zip(got).map(|(e, &g)| (e - f64::from(g)).abs());
+            // A NaN is worse than any number.
+            let worst = off.fold(0f64, |m, d| if d <= m { m } else { d });
+            if worst > TOLERANCE * top || worst.is_nan() {
+                return Err(Error::Device(format!(
+                    "the {name} of a {}convolution (kernel {:?}, stride {:?}) is off by {:.1e} of \
+                     its largest value on '{}' in the variant '{}'; update the driver, or choose \
+                     another adapter with --device",
+                    if geometry.transposed { "transposed " } else { "" },
+                    geometry.kernel,
+                    geometry.stride,
+                    worst / top,
+                    gpu.name(),
+                    variant.name()
+                )));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A convolution with its inputs.
+struct Case {
+    geometry: Geometry,
+    output: [u32; 3],
+    x: Vec<f32>,
+    w: Vec<f32>,
+    dy: Vec<f32>,
+}
+
+fn volume(edges: [u32; 3]) -> usize {
+    edges.iter().map(|&e| e as usize).product()
+}
+
+/// Numbers between -1 and 1 from a multiplicative sequence.
+fn values(count: usize, start: u32) -> Vec<f32> {
+    let mut state = start;
+    let next = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 8) as f32 / (1 << 23) as f32 - 1.0
+    };
+    std::iter::repeat_with(next).take(count).collect()
+}
+
+impl Case {
+    fn new(geometry: Geometry) -> Self {
+        let output = geometry.output(EDGES);
+        Case {
+            geometry,
+            output,
+            x: values(N * CI * volume(EDGES), 1),
+            w: values(CI * CO * volume(geometry.kernel), 2),
+            dy: values(N * CO * volume(output), 3),
+        }
+    }
+
+    /// Forward pass, input gradient, weight gradient: every product once, into all three sums.
+    fn expected(&self) -> [Vec<f64>; 3] {
+        let Geometry { kernel, stride, padding, transposed } = self.geometry;
+        let mut y = vec![0f64; self.dy.len()];
+        let mut dx = vec![0f64; self.x.len()];
+        let mut dw = vec![0f64; self.w.len()];
+        // The smaller grid p steps over the larger one: s = p * stride + tap - padding.
+        let (small, large) = if transposed { (EDGES, self.output) } else { (self.output, EDGES) };
+        let taps = volume(kernel);
+        let place = |i: usize, edges: [u32; 3]| {
+            let [_, h, w] = edges.map(|e| e as usize);
+            [i / (h * w), i / w % h, i % w]
+        };
+        for p in 0..volume(small) {
+            for tap in 0..taps {
+                let (at, offset) = (place(p, small), place(tap, kernel));
+                let mut q = Some(0);
+                for axis in 0..3 {
+                    let s = (at[axis] * stride[axis] as usize + offset[axis])
+                        .checked_sub(padding[axis] as usize)
+                        .filter(|&s| s < large[axis] as usize);
+                    q = q.zip(s).map(|(q, s)| q * large[axis] as usize + s);
+                }
+                let Some(q) = q else { continue };
+                let (input, output) = if transposed { (p, q) } else { (q, p) };
+                for n in 0..N {
+                    for ci in 0..CI {
+                        for co in 0..CO {
+                            let xi = (n * CI + ci) * volume(EDGES) + input;
+                            let yi = (n * CO + co) * volume(self.output) + output;
+                            let pair = if transposed { ci * CO + co } else { co * CI + ci };
+                            let wi = pair * taps + tap;
+                            let [x, w, dy] = [self.x[xi], self.w[wi], self.dy[yi]].map(f64::from);
+                            y[yi] += x * w;
+                            dx[xi] += dy * w;
+                            dw[wi] += dy * x;
+                        }
+                    }
+                }
+            }
+        }
+        [y, dx, dw]
+    }
+
+    /// The same by the kernels.
+    fn run(&self, gpu: &Gpu, variant: ConvVariant) -> Result<[Vec<f32>; 3]> {
+        let mut tensors = Tensors::new(gpu.caps());
+        let (keep, n, geometry) = (Lifetime::Persistent, N as u32, self.geometry);
+        let (ci, co) = ([CI as u32], [CO as u32]);
+        let operand = variant.operand();
+        let mut add = |name, channels: &[u32], edges, storage| {
+            tensors.add(name, n, channels, edges, storage, keep).map(|t| t.view())
+        };
+        let x_host = add("x", &ci, EDGES, Storage::Buffer)?;
+        let x = add("x operand", &ci, EDGES, operand)?;
+        let dy_host = add("dy", &co, self.output, Storage::Buffer)?;
+        let dy = add("dy operand", &co, self.output, operand)?;
+        let y = add("y", &co, self.output, Storage::Buffer)?;
+        let dx = add("dx", &ci, EDGES, Storage::Buffer)?;
+        let bytes = (self.w.len() as u64 * 4).next_multiple_of(256);
+        let mut flat = |name| {
+            let slot = tensors.slots.buffer(name, bytes, keep);
+            ParamRef { slot, offset: 0, len: self.w.len() as u64 }
+        };
+        let (w, dw) = (flat("w"), flat("dw"));
+        let mut recording = Recording::new();
+        let mut l = Lowering { tensors: &mut tensors, recording: &mut recording, variant };
+        Stage { from: x_host, to: x }.lower(&mut l);
+        Stage { from: dy_host, to: dy }.lower(&mut l);
+        Conv3dForward { x, w, bias: None, y, geometry }.lower(&mut l)?;
+        let (dx_list, segments) = (vec![Some(dx)], ci.to_vec());
+        Conv3dBackwardInput { dy, w, dx: dx_list, segments, geometry }.lower(&mut l)?;
+        Conv3dBackwardWeight { x, dy, dw, db: None, geometry }.lower(&mut l);
+        let plan = MemoryPlan::new(&tensors.slots, &[&recording]);
+        let memory = Memory::new(gpu, &tensors.slots, &plan)?;
+        host::upload(gpu, &memory, &tensors, x_host, &self.x)?;
+        host::upload(gpu, &memory, &tensors, dy_host, &self.dy)?;
+        gpu.write(&memory, w.slot, 0, &self.w)?;
+        Program::new(gpu, &memory, &recording)?.submit(gpu)?;
+        Ok([
+            host::download(gpu, &memory, &tensors, y)?,
+            host::download(gpu, &memory, &tensors, dx)?,
+            gpu.read(&memory, dw.slot, 0, self.w.len())?,
+        ])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gpu::AdapterChoice;
+
+    #[test]
+    fn the_adapter_at_hand_passes() {
+        let gpu = Gpu::open(&AdapterChoice::default(), true).unwrap();
+        let verdicts = check_all(&gpu);
+        assert!(!verdicts.is_empty() && verdicts.iter().all(|v| v.passes), "{verdicts:?}");
+        assert_eq!(choose(&gpu).unwrap(), ConvVariant::available(gpu.caps())[0]);
+    }
+}

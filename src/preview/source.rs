@@ -1,0 +1,133 @@
+//! What the input of a preview stands for: an image with or without labels.
+
+use crate::data::dataset::{Case, Dataset, case_name};
+use crate::data::nifti::{read_header, read_labels};
+use crate::data::preprocess::{PreparedImage, crop, load_image, normalise};
+use crate::data::{Preprocessing, preprocess};
+use crate::error::{Error, Result};
+use std::path::{Path, PathBuf};
+
+/// A prepared case of a preview.
+pub(super) struct Source {
+    pub name: String,
+    pub image: PreparedImage,
+    /// D,H,W of the crop; 0 without labels.
+    pub labels: Vec<u32>,
+    /// Names of the channels and labels where the data set is known.
+    pub channel_names: Vec<String>,
+    pub label_names: Vec<String>,
+    /// Whether normalisation left voxels outside a mask at 0.
+    pub masked: bool,
+}
+
+/// Opens `input`: a volume, an image of a data set, or a data set's folder. `by`: how to
+/// normalise; by the case itself if there is nothing else.
+pub(super) fn open(
+    input: &Path,
+    case: Option<&str>,
+    label: Option<&Path>,
+    by: Option<&Preprocessing>,
+) -> Result<Source> {
+    if let Some((dataset, found)) = in_dataset(input, case)? {
+        let label = label.map_or(found.label.clone(), |l| Some(l.to_owned()));
+        let channels = dataset.modalities.len();
+        let source = load(found.name, &found.images, channels, label, dataset.is_ct, by)?;
+        let (channel_names, label_names) = (dataset.modalities, dataset.labels);
+        return Ok(Source { channel_names, label_names, ..source });
+    }
+    if let Some(case) = case {
+        return Err(Error::Usage(format!(
+            "--case {case} goes with a data set, but '{}' is one volume; leave it out",
+            input.display()
+        )));
+    }
+    let channels = read_header(input)?.channels;
+    let images = [input.to_owned()];
+    let label = label.map(Path::to_owned);
+    load(case_name(input), &images, channels, label, false, by)
+}
+
+/// The case of a data set, if `input` is one or lies in one.
+fn in_dataset(input: &Path, case: Option<&str>) -> Result<Option<(Dataset, Case)>> {
+    if input.is_dir() {
+        let dataset = Dataset::open(input)?;
+        let found = match case {
+            None => dataset.cases[0].clone(),
+            Some(name) => match dataset.cases.iter().find(|c| c.name == name) {
+                Some(found) => found.clone(),
+                None => {
+                    return Err(Error::Usage(format!(
+                        "--case {name} is no case of '{}'; its first is '{}'",
+                        input.display(),
+                        dataset.cases[0].name
+                    )));
+                }
+            },
+        };
+        return Ok(Some((dataset, found)));
+    }
+    if !input.is_file() {
+        return Err(Error::Input(format!(
+            "'{}' does not exist; give a volume or the folder of a data set",
+            input.display()
+        )));
+    }
+    let Ok(path) = input.canonicalize() else { return Ok(None) };
+    let Some(folder) = path.parent().and_then(Path::parent) else { return Ok(None) };
+    if case.is_some() || !folder.join("dataset.json").is_file() {
+        return Ok(None);
+    }
+    let dataset = Dataset::open(folder)?;
+    let holds = |image: &PathBuf| image.canonicalize().is_ok_and(|image| image == path);
+    let found = dataset.cases.iter().find(|c| c.images.iter().any(holds)).cloned();
+    Ok(found.map(|case| (dataset, case)))
+}
+
+fn load(
+    name: String,
+    images: &[PathBuf],
+    channels: usize,
+    label: Option<PathBuf>,
+    is_ct: bool,
+    by: Option<&Preprocessing>,
+) -> Result<Source> {
+    let mut image = load_image(images, channels)?;
+    let labels: Vec<u32> = match &label {
+        None => vec![0; image.shape.iter().product()],
+        Some(path) => {
+            let volume = read_labels(path)?;
+            if volume.shape != image.original_shape {
+                return Err(Error::Input(format!(
+                    "'{}' has shape {:?}, but the image of '{name}' has {:?} (z, y, x); give the \
+                     label map of this image",
+                    path.display(),
+                    volume.shape,
+                    image.original_shape
+                )));
+            }
+            let cut = crop(&volume.labels, 1, volume.shape, image.crop_start, image.shape);
+            cut.into_iter().map(u32::from).collect()
+        }
+    };
+    let own;
+    let preprocessing = match by {
+        Some(by) => {
+            if !by.ct.is_empty() && by.ct.len() != channels {
+                return Err(Error::Input(format!(
+                    "the run normalises {} channels, but '{name}' has {channels}; give a case of \
+                     the run's data set",
+                    by.ct.len()
+                )));
+            }
+            by
+        }
+        None => {
+            own = preprocess::of_case(&image, &labels, is_ct);
+            &own
+        }
+    };
+    normalise(&mut image.image, labels.len(), preprocessing);
+    let masked = preprocessing.nonzero_mask && preprocessing.ct.is_empty();
+    let (channel_names, label_names) = (Vec::new(), Vec::new());
+    Ok(Source { name, image, labels, channel_names, label_names, masked })
+}

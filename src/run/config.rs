@@ -1,0 +1,103 @@
+//! `config.json`: everything that a run resolved before it began.
+
+use crate::data::Preprocessing;
+use crate::data::split::Fold;
+use crate::nn::plan::NetworkPlan;
+use crate::{Error, Result, files};
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+
+/// Version of the file's layout that is written and read.
+pub const CONFIG_VERSION: u32 = 1;
+
+/// What a run keeps of its data set's `dataset.json`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DatasetSummary {
+    /// Name.
+    pub name: String,
+    /// Folder, as given.
+    pub dir: PathBuf,
+    /// Name of each channel.
+    pub channels: Vec<String>,
+    /// Name of each label, background first; the index is the label's value.
+    pub labels: Vec<String>,
+}
+
+/// Content of `config.json`: what predicting and repeating a run needs.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct RunConfig {
+    /// Layout, [`CONFIG_VERSION`].
+    pub version: u32,
+    /// Version of the program that wrote it.
+    pub program: String,
+    /// Adapter the run began on.
+    pub adapter: String,
+    /// Its driver.
+    pub driver: String,
+    /// The data set.
+    pub dataset: DatasetSummary,
+    /// How images are prepared.
+    pub preprocessing: Preprocessing,
+    /// The network.
+    pub plan: NetworkPlan,
+    /// Whether training mirrored, so that prediction may.
+    pub mirror: bool,
+    /// Whether the search looked at the fold's own validation cases, which makes results on
+    /// them optimistic.
+    pub validation_used_in_search: bool,
+    /// All flags of the training, resolved.
+    pub training: serde_json::Value,
+    /// Training and validation cases of all folds.
+    pub split: Vec<Fold>,
+}
+
+impl RunConfig {
+    /// The file's path in a run folder.
+    pub fn path(run: &Path) -> PathBuf {
+        run.join("config.json")
+    }
+
+    /// Writes the file atomically.
+    ///
+    /// # Errors
+    /// [`Error::Io`] naming the path.
+    pub fn write(&self, run: &Path) -> Result<()> {
+        let path = Self::path(run);
+        let text = serde_json::to_string_pretty(self)
+            .map_err(|e| Error::io("encode", &path, std::io::Error::other(e)))?;
+        files::replace(&path, format!("{text}\n").as_bytes())
+    }
+
+    /// Reads and checks the file of a run folder.
+    ///
+    /// # Errors
+    /// [`Error::Input`] when the folder is no run, is of another version, or the file is broken.
+    pub fn read(run: &Path) -> Result<Self> {
+        let path = Self::path(run);
+        let text = std::fs::read_to_string(&path).map_err(|e| match e.kind() {
+            std::io::ErrorKind::NotFound => Error::Input(format!(
+                "'{}' is no run: it has no config.json; give the folder that `train` wrote",
+                run.display()
+            )),
+            _ => Error::io("read", &path, e),
+        })?;
+        let refuse = |why: String| {
+            Error::Input(format!("'{}' cannot be used: {why}; train again", path.display()))
+        };
+        let value: serde_json::Value =
+            serde_json::from_str(&text).map_err(|e| refuse(e.to_string()))?;
+        match value.get("version").and_then(serde_json::Value::as_u64) {
+            Some(version) if version == u64::from(CONFIG_VERSION) => {}
+            Some(version) => {
+                return Err(refuse(format!(
+                    "it has version {version}, this program reads {CONFIG_VERSION}"
+                )));
+            }
+            None => return Err(refuse("it has no version".into())),
+        }
+        let config: RunConfig =
+            serde_path_to_error::deserialize(value).map_err(|e| refuse(e.to_string()))?;
+        config.plan.validate()?;
+        Ok(config)
+    }
+}

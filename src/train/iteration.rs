@@ -1,0 +1,111 @@
+//! One iteration: the weight step on augmented batches, and the policy step that learns from
+//! validation losses which augmentation helps (Xu, Li, Zhu, MICCAI 2020, algorithm 1).
+
+use super::epoch::Tally;
+use super::feed::{Drawing, Feed, plain};
+use super::options::SearchMode;
+use super::session::Session;
+use super::stages::{Stage, StageClock};
+use crate::data::rng::{self, Purpose};
+use crate::error::Result;
+use crate::search::policy::Policy;
+use crate::search::searcher::{Outcome, Searcher};
+
+/// The policy step's part of an iteration.
+pub(super) struct PolicyStep<'a> {
+    /// Batches that judge the candidates.
+    pub validation: &'a mut Feed,
+    /// Which candidates are judged.
+    pub mode: SearchMode,
+}
+
+/// What runs iterations.
+pub(super) struct Trainer {
+    pub session: Session,
+    pub searcher: Box<dyn Searcher>,
+    pub drawing: Drawing,
+    /// Candidates of a weight step.
+    pub lambda: usize,
+    /// Iterations done since the run began.
+    pub iterations: u64,
+}
+
+/// What an iteration tells.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Iterated {
+    /// Mean training loss of the candidates.
+    pub loss: f64,
+    /// Whether the weight step was skipped for a gradient that is not finite.
+    pub skipped: bool,
+}
+
+impl Trainer {
+    /// Trains on the next batch of `feed`, and searches where there is a policy step. `timed`
+    /// waits for the device after every stage.
+    pub fn iterate(
+        &mut self,
+        feed: &mut Feed,
+        policy_step: Option<PolicyStep>,
+        learning_rate: f64,
+        timed: bool,
+        tally: &mut Tally,
+    ) -> Result<Iterated> {
+        let batch = feed.next()?;
+        let mut stream = rng::stream(self.drawing.seed, Purpose::Search, &[self.iterations]);
+        let fresh = matches!(&policy_step, Some(p) if p.mode == SearchMode::Paper);
+        let weights = self.lambda;
+        let mut candidates = self.searcher.ask(&mut stream, weights);
+        if fresh {
+            candidates.extend(self.searcher.ask(&mut stream, weights));
+        }
+        let policies: Vec<&Policy> = candidates.iter().map(|c| &c.policy).collect();
+        let (records, sources) = self.drawing.draw(feed, &batch, &policies)?;
+        let session = &self.session;
+        for (source, sample) in sources.iter().zip(0..) {
+            session.upload_source(sample, &source.image, &source.labels)?;
+        }
+        let shared = matches!(&policy_step, Some(p) if p.mode == SearchMode::Shared);
+        let searching = policy_step.is_some();
+        if let Some(step) = policy_step {
+            let plan = &session.net.plan;
+            let (image, labels) = plain(&step.validation.next()?, plan.in_channels, plan.patch);
+            session.upload_validation(&image, &labels)?;
+        }
+        let gpu = &session.gpu;
+        let mut clock = StageClock::start(gpu, timed.then_some(&mut tally.times))?;
+        for (row, draws) in records[..weights].iter().enumerate() {
+            session.augment(draws)?;
+            clock.lap(gpu, Stage::Augment)?;
+            session.learn()?;
+            clock.lap(gpu, Stage::Weights)?;
+            if shared {
+                session.trial(learning_rate, 0)?;
+                clock.lap(gpu, Stage::Policy)?;
+            }
+            session.keep(row)?;
+        }
+        session.step(learning_rate)?;
+        clock.lap(gpu, Stage::Weights)?;
+        for (row, draws) in records.iter().enumerate().skip(weights) {
+            session.augment(draws)?;
+            clock.lap(gpu, Stage::Augment)?;
+            session.learn()?;
+            session.trial(learning_rate, 1)?;
+            session.keep(row)?;
+            clock.lap(gpu, Stage::Policy)?;
+        }
+        let (outcomes, skipped) = self.session.finish()?;
+        if searching {
+            let judged = if fresh { weights..2 * weights } else { 0..weights };
+            let losses: Vec<f64> =
+                outcomes[judged.clone()].iter().map(|o| o.validation_loss).collect();
+            let told = self.searcher.tell(&candidates[judged], &losses);
+            tally.judged(&losses, told != Outcome::Updated);
+        }
+        self.iterations += 1;
+        let losses = || outcomes[..weights].iter().map(|o| o.train_loss);
+        tally.trained(losses());
+        tally.skipped += u64::from(skipped);
+        Ok(Iterated { loss: losses().sum::<f64>() / weights as f64, skipped })
+    }
+}

@@ -1,0 +1,287 @@
+//! What a training is asked to do.
+
+use crate::gpu::AdapterChoice;
+use crate::nn::step::Optimizer;
+use crate::search::asng::AsngOptions;
+use crate::search::searcher::{
+    AsngSearcher, Constant, Frozen, SearchInit, Searcher, fixed_from_file,
+};
+use crate::search::space::Space;
+use crate::{Error, Result};
+use serde::Serialize;
+use std::path::PathBuf;
+
+/// Share of the fold's training cases that `--search-val inner` sets aside.
+pub(super) const INNER_SHARE: f64 = 0.25;
+
+/// Who chooses the augmentation (`--searcher`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SearcherKind {
+    /// The paper's search.
+    Asng,
+    /// ASNG with a step that does not adapt.
+    Sng,
+    /// nnU-Net's hand-made policy.
+    Default,
+    /// No augmentation, no mirroring.
+    None,
+    /// Policies uniform over the space.
+    Random,
+    /// TrivialAugment: one transform a sample.
+    Trivial,
+    /// A policy or distribution from a file.
+    Fixed,
+}
+
+/// How the policy step gets its gradients (`--search-mode`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SearchMode {
+    /// The candidates of the weight step are also those that are judged.
+    Shared,
+    /// The policy step draws fresh candidates and computes their gradients anew (the paper).
+    Paper,
+}
+
+/// Which cases judge the candidates (`--search-val`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SearchValidation {
+    /// A share of the fold's training cases, set aside until the search stops.
+    Inner,
+    /// The fold's own validation cases: results on them become optimistic.
+    Fold,
+}
+
+/// How the learning rate falls (`--schedule`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Schedule {
+    /// `lr (1 - epoch / epochs)^0.9` (nnU-Net).
+    Poly,
+    /// `lr`.
+    Constant,
+}
+
+impl Schedule {
+    /// The learning rate of an epoch, from 0.
+    pub fn learning_rate(self, first: f64, epoch: u64, epochs: u64) -> f64 {
+        match self {
+            Schedule::Poly => first * (1.0 - epoch as f64 / epochs.max(1) as f64).powf(0.9),
+            Schedule::Constant => first,
+        }
+    }
+}
+
+/// The flags of the search.
+#[derive(Clone, Debug, Serialize)]
+pub struct SearchOptions {
+    /// Who chooses.
+    pub searcher: SearcherKind,
+    /// `fixed`: the file.
+    pub policy: Option<PathBuf>,
+    /// Candidates an iteration.
+    pub lambda: usize,
+    /// Where the policy step's gradients come from.
+    pub mode: SearchMode,
+    /// Which cases judge.
+    pub validation: SearchValidation,
+    /// A policy step every so many iterations.
+    pub every: u64,
+    /// Share of the epochs after which the distribution is frozen.
+    pub until: f64,
+    /// Where theta starts: `uniform`, `default` or a file.
+    pub init: String,
+    /// Another space than the built-in one.
+    pub space: Option<PathBuf>,
+}
+
+impl SearchOptions {
+    /// Makes the searcher with its space.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for flags that do not go together; as the files' readers.
+    pub fn build(&self) -> Result<(Box<dyn Searcher>, Space)> {
+        let space = match &self.space {
+            Some(path) => Space::from_file(path)?,
+            None => Space::default(),
+        };
+        self.check()?;
+        let searcher: Box<dyn Searcher> = match (self.searcher, &self.policy) {
+            (SearcherKind::Asng | SearcherKind::Sng, _) => {
+                let theta = SearchInit::parse(&self.init).theta(&space)?;
+                let fixed_step = self.searcher == SearcherKind::Sng;
+                let options = AsngOptions { fixed_step, ..AsngOptions::default() };
+                Box::new(AsngSearcher::new(space.clone(), theta, options))
+            }
+            (SearcherKind::Default, _) => Box::new(Constant::nnunet()),
+            (SearcherKind::None, _) => Box::new(Constant::none()),
+            (SearcherKind::Random, _) => Box::new(Frozen::random(space.clone())),
+            (SearcherKind::Trivial, _) => Box::new(Constant::trivial(&space)),
+            (SearcherKind::Fixed, Some(path)) => fixed_from_file(path)?,
+            (SearcherKind::Fixed, None) => {
+                return Err(Error::Usage(
+                    "--searcher fixed needs --policy FILE, the policy.json of a run".into(),
+                ));
+            }
+        };
+        Ok((searcher, space))
+    }
+
+    fn check(&self) -> Result<()> {
+        let usage = |text: &str| Err(Error::Usage(text.into()));
+        let learns = matches!(self.searcher, SearcherKind::Asng | SearcherKind::Sng);
+        if self.policy.is_some() && self.searcher != SearcherKind::Fixed {
+            return usage("--policy goes with --searcher fixed alone; add it or drop --policy");
+        }
+        if self.lambda == 0 || self.lambda > 64 {
+            return usage("--lambda must lie between 1 and 64");
+        }
+        if learns && self.lambda < 2 {
+            return usage("a search compares candidates: use --lambda 2 or more");
+        }
+        if self.every == 0 {
+            return usage("--search-every 0 never searches; use 1 or more");
+        }
+        if !(self.until > 0.0 && self.until <= 1.0) {
+            return usage("--search-until is a share of the epochs: above 0, at most 1");
+        }
+        Ok(())
+    }
+
+    /// The epoch, from 0, from which the distribution is frozen.
+    pub fn frozen_from(&self, epochs: u64) -> u64 {
+        ((epochs as f64 * self.until).round() as u64).clamp(1, epochs.max(1))
+    }
+}
+
+/// What to train, and on what.
+#[derive(Clone, Debug, Serialize)]
+pub struct TrainOptions {
+    /// Folder of the data set.
+    pub dataset: PathBuf,
+    /// Folder of the run.
+    pub out: PathBuf,
+    /// Fold, from 0.
+    pub fold: usize,
+    /// Epochs.
+    pub epochs: u64,
+    /// Batches an epoch.
+    pub iterations: u64,
+    /// Online validation every so many epochs (and after the last).
+    pub validate_every: u64,
+    /// Samples a batch.
+    pub batch: u32,
+    /// Patch edges D, H, W.
+    pub patch: [u32; 3],
+    /// Features of the full-resolution level.
+    pub features: u32,
+    /// Levels; 0 by nnU-Net's rules.
+    pub levels: u32,
+    /// Optimizer.
+    pub optimizer: Optimizer,
+    /// Learning rate of the first epoch.
+    pub learning_rate: f64,
+    /// How it falls.
+    pub schedule: Schedule,
+    /// Bound of the gradient's norm; 0 is none.
+    pub clip: f64,
+    /// Dice over the batch instead of per sample.
+    pub batch_dice: bool,
+    /// Mirror all axes with probability 0.5 each.
+    pub mirror: bool,
+    /// The search.
+    pub search: SearchOptions,
+    /// Predict and evaluate the fold's validation cases at the end.
+    pub validate: bool,
+    /// Seed of everything random.
+    pub seed: u64,
+    /// Host threads for preparing cases; 0: as many as cores.
+    pub threads: usize,
+    /// Which adapter.
+    #[serde(skip)]
+    pub adapter: AdapterChoice,
+    /// Keep bounds checks in the shaders.
+    pub checked_shaders: bool,
+}
+
+impl TrainOptions {
+    /// Refuses what cannot be trained, before any work.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] naming the flag.
+    pub fn check(&self) -> Result<()> {
+        let counts = [
+            ("--epochs", self.epochs),
+            ("--iterations", self.iterations),
+            ("--val-every", self.validate_every),
+        ];
+        for (flag, value) in counts {
+            if value == 0 {
+                return Err(Error::Usage(format!("{flag} 0 is not possible; use 1 or more")));
+            }
+        }
+        if !(self.learning_rate.is_finite() && self.learning_rate > 0.0) {
+            return Err(Error::Usage(format!("--lr {} is no positive number", self.learning_rate)));
+        }
+        if !(self.clip.is_finite() && self.clip >= 0.0) {
+            return Err(Error::Usage(format!(
+                "--clip {} is no bound; use 12 as nnU-Net does, or 0 for none",
+                self.clip
+            )));
+        }
+        self.search.check()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn search(searcher: SearcherKind) -> SearchOptions {
+        SearchOptions {
+            searcher,
+            policy: None,
+            lambda: 2,
+            mode: SearchMode::Shared,
+            validation: SearchValidation::Inner,
+            every: 1,
+            until: 0.8,
+            init: "uniform".into(),
+            space: None,
+        }
+    }
+
+    #[test]
+    fn flags_that_do_not_go_together_are_refused() {
+        let ok = search(SearcherKind::Asng);
+        assert_eq!(ok.build().unwrap().0.name(), "asng");
+        let wrong = [
+            SearchOptions { lambda: 1, ..ok.clone() },
+            SearchOptions { every: 0, ..ok.clone() },
+            SearchOptions { until: 0.0, ..ok.clone() },
+            SearchOptions { until: f64::NAN, ..ok.clone() },
+            SearchOptions { policy: Some("x.json".into()), ..ok.clone() },
+            search(SearcherKind::Fixed),
+        ];
+        for options in wrong {
+            let error = options.build().err().expect("refused");
+            assert_eq!(error.exit_code(), 2, "{options:?}");
+        }
+    }
+
+    #[test]
+    fn the_search_ends_after_its_share_of_the_epochs() {
+        let options = search(SearcherKind::Asng);
+        assert_eq!([1, 2, 5, 10, 200].map(|e| options.frozen_from(e)), [1, 2, 4, 8, 160]);
+    }
+
+    #[test]
+    fn the_learning_rate_falls_by_nnunets_rule() {
+        assert_eq!(Schedule::Poly.learning_rate(1e-2, 0, 100), 1e-2);
+        let half = Schedule::Poly.learning_rate(1.0, 50, 100);
+        assert!((half - 0.5f64.powf(0.9)).abs() < 1e-15);
+        assert_eq!(Schedule::Constant.learning_rate(3e-4, 99, 100), 3e-4);
+    }
+}

@@ -1,0 +1,539 @@
+//! A network in training on a device: slots, programs, and the operations of an iteration.
+//!
+//! An iteration is a series of submissions without a read-back between them: for each candidate
+//! an augmented batch, its gradient, perhaps a trial step with its validation loss; then the
+//! weight step by the mean gradient. What the host wants to know gathers in one `results` buffer,
+//! read once.
+
+use super::options::TrainOptions;
+use crate::augment::batch::{Augmenter, AugmenterSpec};
+use crate::error::Result;
+use crate::gpu::{Command, Gpu, Lifetime, Memory, MemoryPlan, Program, Recording, SlotId};
+use crate::nn::plan::NetworkPlan;
+use crate::nn::step::{Batch, LossPlan, LossSlot, Optimizer, TrainingState, record_loss};
+use crate::nn::unet::UNet;
+use crate::ops::optimizer::{Average, GradientNorm, OptimizerStep, adam_hyper, sgd_hyper};
+use crate::ops::tensor::{Storage, Tensors, host};
+use crate::ops::warp::{WarpRecord, flags};
+use crate::ops::{ConvVariant, Lowering};
+
+const WEIGHT_DECAY: f64 = 3e-5;
+const NESTEROV: f64 = 0.99;
+
+/// What the device told of one candidate.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Outcome {
+    /// Training loss of its augmented batch.
+    pub train_loss: f64,
+    /// Validation loss after its trial step; NaN when its gradient was not finite, 0 without one.
+    pub validation_loss: f64,
+}
+
+/// How many candidates an iteration has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Candidates {
+    /// Batches whose mean gradient makes the weight step.
+    pub weights: usize,
+    /// Further batches that are only judged (search mode `paper`).
+    pub judged: usize,
+}
+
+impl Candidates {
+    pub fn all(self) -> usize {
+        self.weights + self.judged
+    }
+}
+
+/// A network in training on a device.
+pub(super) struct Session {
+    pub gpu: Gpu,
+    pub net: UNet,
+    pub variant: ConvVariant,
+    /// Device memory that is planned, in bytes.
+    pub bytes: u64,
+    memory: Memory,
+    tensors: Tensors,
+    state: TrainingState,
+    augmenter: Augmenter,
+    validation: Batch,
+    optimizer: Optimizer,
+    clip: f64,
+    steps: u64,
+    results: SlotId,
+    layout: ResultLayout,
+    programs: Programs,
+}
+
+struct Programs {
+    /// Augmented batch from the sources, elastic displacement and gamma included.
+    augment: Program,
+    /// The same for draws without either.
+    warp: Program,
+    /// Loss and gradient of the batch.
+    learn: Program,
+    /// Trial step and its loss on the validation batch; where there is a search.
+    trial: Option<Program>,
+    /// Puts a candidate's losses aside and its gradient to the sum.
+    keep: Vec<Program>,
+    step: Program,
+    validate: Program,
+}
+
+/// Floats of the `results` buffer: one row a candidate (training losses, gradient norm, trial
+/// losses), then the norm of the weight step's gradient.
+struct ResultLayout {
+    train: LossSlot,
+    trial: Option<LossSlot>,
+    validate: LossSlot,
+    rows: usize,
+}
+
+/// Elements kept of a gradient norm: the norm, and 1 where it is not finite.
+const NORM: usize = 4;
+
+impl ResultLayout {
+    fn row(&self) -> usize {
+        self.train.len() + NORM + self.trial.as_ref().map_or(0, LossSlot::len)
+    }
+
+    fn len(&self) -> usize {
+        self.rows * self.row() + NORM
+    }
+}
+
+/// Sizes that the network's plan does not tell.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct SessionSpec {
+    pub candidates: Candidates,
+    /// Whether candidates are judged by trial steps.
+    pub search: bool,
+    /// Voxels of the largest source box.
+    pub source_voxels: u64,
+}
+
+impl Session {
+    /// Plans and allocates everything, uploads initial weights.
+    ///
+    /// # Errors
+    /// [`crate::Error::Device`] when there is no such adapter or too little memory.
+    pub fn open(
+        gpu: Gpu,
+        options: &TrainOptions,
+        plan: NetworkPlan,
+        spec: SessionSpec,
+    ) -> Result<Self> {
+        let variant = ConvVariant::available(gpu.caps())[0];
+        let net = UNet::new(plan);
+        let plan = &net.plan;
+        let mut tensors = Tensors::new(gpu.caps());
+        let state = TrainingState::new(&mut tensors, &net, options.optimizer);
+        let training = batch_slots(&mut tensors, plan, "batch")?;
+        let validation = batch_slots(&mut tensors, plan, "validation batch")?;
+        let augmenter = Augmenter::new(
+            &mut tensors,
+            AugmenterSpec {
+                batch: plan.batch,
+                channels: plan.in_channels,
+                patch: plan.patch,
+                capacity: spec.source_voxels,
+                candidates: 1,
+            },
+        )?;
+        let deep = LossPlan { head_weights: plan.head_weights(), batch_dice: options.batch_dice };
+        let full = LossPlan { head_weights: vec![1.0], batch_dice: options.batch_dice };
+        let mut build = Build { tensors: &mut tensors, variant };
+        let augment = build.record(|l| augmenter.record(l, 0, training.image, training.labels))?.0;
+        let warp =
+            build.record(|l| augmenter.record_plain(l, 0, training.image, training.labels))?.0;
+        let (learn, train) = build.record(|l| {
+            record_loss(l, &net, state.parameters, Some(state.gradient), training, &deep)
+        })?;
+        let ranges = net.parameters.trained_ranges(&deep.head_weights);
+        let trial = if spec.search {
+            let bytes = net.parameters.elements() * 4;
+            let trial = build.tensors.slots.buffer("trial parameters", bytes, Lifetime::Persistent);
+            Some(build.record(|l| {
+                step(l, &state, state.gradient, &ranges, Some(trial));
+                record_loss(l, &net, trial, None, validation, &full)
+            })?)
+        } else {
+            None
+        };
+        let (trial, trial_losses) = trial.unzip();
+        let (validate, validate_losses) =
+            build.record(|l| record_loss(l, &net, state.parameters, None, validation, &full))?;
+        let layout = ResultLayout {
+            train,
+            trial: trial_losses,
+            validate: validate_losses,
+            rows: spec.candidates.all(),
+        };
+        let results =
+            build.tensors.slots.buffer("results", layout.len() as u64 * 4, Lifetime::Persistent);
+        let (keep, mean) = keep_recordings(&mut build, &net, &state, &layout, results, spec)?;
+        let (step, ()) = build.record(|l| {
+            step(l, &state, mean, &ranges, None);
+            let to = (results, (layout.rows * layout.row()) as u64 * 4);
+            l.recording.commands.push(Command::Copy {
+                from: (state.norm, 0),
+                to,
+                bytes: NORM as u64 * 4,
+            });
+            Ok(())
+        })?;
+        let mut all: Vec<&Recording> = vec![&augment, &warp, &learn];
+        all.extend(&trial);
+        all.extend(&keep);
+        all.extend([&step, &validate]);
+        let placed = MemoryPlan::new(&tensors.slots, &all);
+        let memory = Memory::new(&gpu, &tensors.slots, &placed)?;
+        gpu.write(&memory, state.parameters, 0, &net.parameters.initial(options.seed))?;
+        let program = |recording: &Recording| Program::new(&gpu, &memory, recording);
+        let programs = Programs {
+            augment: program(&augment)?,
+            warp: program(&warp)?,
+            learn: program(&learn)?,
+            trial: trial.as_ref().map(program).transpose()?,
+            keep: keep.iter().map(program).collect::<Result<_>>()?,
+            step: program(&step)?,
+            validate: program(&validate)?,
+        };
+        Ok(Session {
+            net,
+            variant,
+            bytes: placed.bytes(),
+            memory,
+            tensors,
+            state,
+            augmenter,
+            validation,
+            optimizer: options.optimizer,
+            clip: options.clip,
+            steps: 0,
+            results,
+            layout,
+            programs,
+            gpu,
+        })
+    }
+
+    /// Uploads one sample's source: image C,D,H,W and labels D,H,W of its box.
+    pub fn upload_source(&self, sample: u32, image: &[f32], labels: &[u32]) -> Result<()> {
+        self.augmenter.upload_source(&self.gpu, &self.memory, sample, image, labels)
+    }
+
+    /// Uploads the validation batch: image N,C,D,H,W and labels N,D,H,W.
+    pub fn upload_validation(&self, image: &[f32], labels: &[u32]) -> Result<()> {
+        host::upload(&self.gpu, &self.memory, &self.tensors, self.validation.image, image)?;
+        self.gpu.write(&self.memory, self.validation.labels, 0, labels)
+    }
+
+    /// Makes the batch of a candidate's draws from the uploaded sources.
+    pub fn augment(&self, records: &[WarpRecord]) -> Result<()> {
+        self.augmenter.upload_draws(&self.gpu, &self.memory, 0, records)?;
+        let changes = |r: &WarpRecord| r.has(flags::ELASTIC) || r.has(flags::GAMMA);
+        match records.iter().any(changes) {
+            true => self.programs.augment.submit(&self.gpu),
+            false => self.programs.warp.submit(&self.gpu),
+        }
+    }
+
+    /// Loss and gradient of the batch that was made last, at the current weights.
+    pub fn learn(&self) -> Result<()> {
+        self.programs.learn.submit(&self.gpu)
+    }
+
+    /// A trial step by the last gradient, from the current weights, and the loss of the
+    /// validation batch with it. Neither weights nor moments change.
+    pub fn trial(&self, learning_rate: f64, ahead: u64) -> Result<()> {
+        self.write_hyper(learning_rate, self.steps + 1 + ahead)?;
+        match &self.programs.trial {
+            Some(trial) => trial.submit(&self.gpu),
+            None => Ok(()),
+        }
+    }
+
+    /// Puts the last losses aside as candidate `row`; the gradient of one that counts for the
+    /// weights is added to the sum.
+    pub fn keep(&self, row: usize) -> Result<()> {
+        self.programs.keep[row].submit(&self.gpu)
+    }
+
+    /// The weight step by the mean gradient of the candidates.
+    pub fn step(&self, learning_rate: f64) -> Result<()> {
+        self.write_hyper(learning_rate, self.steps + 1)?;
+        self.programs.step.submit(&self.gpu)
+    }
+
+    fn write_hyper(&self, learning_rate: f64, step: u64) -> Result<()> {
+        let hyper = match self.optimizer {
+            Optimizer::Adam => adam_hyper(learning_rate, WEIGHT_DECAY, self.clip, step),
+            Optimizer::Sgd => sgd_hyper(learning_rate, WEIGHT_DECAY, NESTEROV, self.clip, step),
+        };
+        self.gpu.write(&self.memory, self.state.hyper, 0, &hyper)
+    }
+
+    /// Reads what the iteration left: one outcome a candidate, and whether the weight step was
+    /// skipped because the gradient was not finite.
+    pub fn finish(&mut self) -> Result<(Vec<Outcome>, bool)> {
+        let values: Vec<f32> = self.gpu.read(&self.memory, self.results, 0, self.layout.len())?;
+        let layout = &self.layout;
+        let (rows, norm) = values.split_at(layout.rows * layout.row());
+        let outcomes = rows.chunks_exact(layout.row()).map(|row| {
+            let (train, rest) = row.split_at(layout.train.len());
+            let (norm, trial) = rest.split_at(NORM);
+            let train_loss = layout.train.total(train);
+            let validation_loss = match &layout.trial {
+                Some(_) if norm[1] != 0.0 => f64::NAN,
+                Some(losses) => losses.total(trial),
+                None => 0.0,
+            };
+            Outcome { train_loss, validation_loss }
+        });
+        let outcomes = outcomes.collect();
+        let skipped = norm[1] != 0.0;
+        self.steps += u64::from(!skipped);
+        Ok((outcomes, skipped))
+    }
+
+    /// Loss and hard counts (true positives, false positives, false negatives) of each class on
+    /// the validation batch with the current weights.
+    pub fn validate(&self) -> Result<(f64, Vec<[f32; 3]>)> {
+        self.programs.validate.submit(&self.gpu)?;
+        let losses = &self.layout.validate;
+        let values: Vec<f32> = self.gpu.read(&self.memory, losses.slot, 0, losses.len())?;
+        Ok((losses.total(&values), losses.counts(&values).collect()))
+    }
+
+    /// The weights, flat as [`UNet::parameters`] places them.
+    pub fn weights(&self) -> Result<Vec<f32>> {
+        let elements = self.net.parameters.elements() as usize;
+        self.gpu.read(&self.memory, self.state.parameters, 0, elements)
+    }
+}
+
+fn batch_slots(tensors: &mut Tensors, plan: &NetworkPlan, name: &str) -> Result<Batch> {
+    let keep = Lifetime::Persistent;
+    let channels = [plan.in_channels];
+    let image = tensors.add(name, plan.batch, &channels, plan.patch, Storage::Buffer, keep)?;
+    let voxels: u64 = plan.patch.iter().map(|&e| u64::from(e)).product();
+    let labels =
+        tensors.slots.buffer(&format!("{name} labels"), u64::from(plan.batch) * voxels * 4, keep);
+    Ok(Batch { image: image.view(), labels })
+}
+
+/// Makes recordings on one table of tensors.
+struct Build<'a> {
+    tensors: &'a mut Tensors,
+    variant: ConvVariant,
+}
+
+impl Build<'_> {
+    fn record<T>(
+        &mut self,
+        append: impl FnOnce(&mut Lowering) -> Result<T>,
+    ) -> Result<(Recording, T)> {
+        let mut recording = Recording::new();
+        let variant = self.variant;
+        let mut l = Lowering { tensors: self.tensors, recording: &mut recording, variant };
+        let value = append(&mut l)?;
+        Ok((recording, value))
+    }
+}
+
+/// Appends the norm of a gradient and the optimizer's step by it.
+fn step(
+    l: &mut Lowering,
+    state: &TrainingState,
+    gradient: SlotId,
+    ranges: &[(u64, u64)],
+    trial: Option<SlotId>,
+) {
+    let ranges = ranges.to_vec();
+    GradientNorm { gradient, ranges: ranges.clone(), out: state.norm }.lower(l);
+    OptimizerStep {
+        rule: state.rule,
+        parameters: state.parameters,
+        gradient,
+        ranges,
+        hyper: state.hyper,
+        norm: state.norm,
+        trial,
+    }
+    .lower(l);
+}
+
+/// One recording a candidate that copies its losses into its row of `results`; those that count
+/// for the weights also add their gradient. Returns the slot where the mean gradient ends up.
+fn keep_recordings(
+    build: &mut Build,
+    net: &UNet,
+    state: &TrainingState,
+    layout: &ResultLayout,
+    results: SlotId,
+    spec: SessionSpec,
+) -> Result<(Vec<Recording>, SlotId)> {
+    let elements = net.parameters.elements();
+    let weights = spec.candidates.weights;
+    let sums: Vec<SlotId> = (0..weights.min(2))
+        .filter(|_| weights > 1)
+        .map(|_| build.tensors.slots.buffer("mean gradient", elements * 4, Lifetime::Persistent))
+        .collect();
+    let mut recordings = Vec::new();
+    for row in 0..spec.candidates.all() {
+        let (recording, ()) = build.record(|l| {
+            let mut offset = (row * layout.row()) as u64 * 4;
+            let mut copy = |slot: SlotId, count: usize| {
+                let bytes = count as u64 * 4;
+                l.recording.commands.push(Command::Copy {
+                    from: (slot, 0),
+                    to: (results, offset),
+                    bytes,
+                });
+                offset += bytes;
+            };
+            copy(layout.train.slot, layout.train.len());
+            copy(state.norm, NORM);
+            if let Some(trial) = &layout.trial {
+                copy(trial.slot, trial.len());
+            }
+            if weights > 1 && row == 0 {
+                let (from, to) = ((state.gradient, 0), (sums[0], 0));
+                l.recording.commands.push(Command::Copy { from, to, bytes: elements * 4 });
+            } else if weights > 1 && row < weights {
+                let last = row + 1 == weights;
+                Average {
+                    a: sums[(row - 1) % 2],
+                    b: state.gradient,
+                    result: sums[row % 2],
+                    scale: if last { 1.0 / weights as f32 } else { 1.0 },
+                    len: elements,
+                }
+                .lower(l);
+            }
+            Ok(())
+        })?;
+        recordings.push(recording);
+    }
+    let mean = if weights > 1 { sums[(weights - 1) % 2] } else { state.gradient };
+    Ok((recordings, mean))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::options::{
+        Schedule, SearchMode, SearchOptions, SearchValidation, SearcherKind,
+    };
+    use super::*;
+    use crate::gpu::AdapterChoice;
+    use crate::ops::warp::Placement;
+
+    const EDGE: u32 = 16;
+
+    fn options() -> TrainOptions {
+        TrainOptions {
+            dataset: "data".into(),
+            out: "run".into(),
+            fold: 0,
+            epochs: 1,
+            iterations: 1,
+            validate_every: 1,
+            batch: 1,
+            patch: [EDGE; 3],
+            features: 4,
+            levels: 2,
+            optimizer: Optimizer::Adam,
+            learning_rate: 1e-3,
+            schedule: Schedule::Poly,
+            clip: 12.0,
+            batch_dice: false,
+            mirror: true,
+            search: SearchOptions {
+                searcher: SearcherKind::Asng,
+                policy: None,
+                lambda: 2,
+                mode: SearchMode::Shared,
+                validation: SearchValidation::Inner,
+                every: 1,
+                until: 0.8,
+                init: "uniform".into(),
+                space: None,
+            },
+            validate: false,
+            seed: 3,
+            threads: 1,
+            adapter: AdapterChoice::default(),
+            checked_shaders: true,
+        }
+    }
+
+    /// A session with a smooth image whose bright half is labelled, as source and as validation.
+    fn session(candidates: Candidates) -> Session {
+        let gpu = Gpu::open(&AdapterChoice::default(), true).unwrap();
+        let plan = NetworkPlan::from_spacing(1, 2, 4, [EDGE; 3], 1, [1.0; 3], 2);
+        let voxels = EDGE.pow(3);
+        let spec = SessionSpec { candidates, search: true, source_voxels: u64::from(voxels) };
+        let session = Session::open(gpu, &options(), plan, spec).unwrap();
+        let image: Vec<f32> = (0..voxels).map(|v| ((v % 97) as f32 * 0.1).sin()).collect();
+        let labels: Vec<u32> = image.iter().map(|&v| u32::from(v > 0.3)).collect();
+        session.upload_source(0, &image, &labels).unwrap();
+        session.upload_validation(&image, &labels).unwrap();
+        session
+    }
+
+    fn draws(mirror: [bool; 3]) -> [WarpRecord; 1] {
+        let at = Placement::whole([EDGE; 3], [0; 3], [EDGE; 3]);
+        [WarpRecord::copy(&at).mirror(mirror)]
+    }
+
+    #[test]
+    fn a_trial_step_is_the_step_that_would_be_made_and_changes_nothing() {
+        let mut session = session(Candidates { weights: 1, judged: 0 });
+        for _ in 0..2 {
+            let before = session.weights().unwrap();
+            session.augment(&draws([false; 3])).unwrap();
+            session.learn().unwrap();
+            session.trial(1e-3, 0).unwrap();
+            session.keep(0).unwrap();
+            assert!(session.weights().unwrap() == before, "a trial step moved the weights");
+            session.step(1e-3).unwrap();
+            let (outcomes, skipped) = session.finish().unwrap();
+            assert!(!skipped && session.weights().unwrap() != before);
+            let (after, _) = session.validate().unwrap();
+            assert_eq!(outcomes[0].validation_loss, after);
+        }
+    }
+
+    #[test]
+    fn the_weight_step_takes_the_mean_of_its_candidates_and_of_nothing_else() {
+        // Equal candidates: their mean is each of them. A judged one leaves no trace.
+        let mut finals = Vec::new();
+        for (weights, judged) in [(1, 0), (2, 0), (3, 1)] {
+            let mut session = session(Candidates { weights, judged });
+            for row in 0..weights {
+                session.augment(&draws([true, false, false])).unwrap();
+                session.learn().unwrap();
+                session.keep(row).unwrap();
+            }
+            session.step(1e-3).unwrap();
+            for row in weights..weights + judged {
+                session.augment(&draws([false, true, true])).unwrap();
+                session.learn().unwrap();
+                session.trial(1e-3, 1).unwrap();
+                session.keep(row).unwrap();
+            }
+            let (outcomes, _) = session.finish().unwrap();
+            assert_eq!(outcomes.len(), weights + judged);
+            assert!(outcomes.iter().all(|o| o.train_loss.is_finite()));
+            finals.push(session.weights().unwrap());
+        }
+        let worst = |other: &[f32]| {
+            let differences = finals[0].iter().zip(other).map(|(a, b)| (a - b).abs());
+            differences.fold(0.0, f32::max)
+        };
+        // Adam's first step is the learning rate along the sign: rounding of the mean of three
+        // matters only where a gradient is all but zero.
+        assert_eq!(worst(&finals[1]), 0.0);
+        assert!(worst(&finals[2]) < 1e-4, "{}", worst(&finals[2]));
+    }
+}

@@ -1,0 +1,214 @@
+//! Before the first step: the cases of the fold, the plan, the run folder.
+
+use super::feed::{Drawing, source_voxels};
+use super::iteration::Trainer;
+use super::options::{SearchMode, SearchValidation, TrainOptions};
+use super::session::{Candidates, Session, SessionSpec};
+use crate::data::dataset::Dataset;
+use crate::data::preprocess::{PreparedCase, Preprocessing, prepare_all};
+use crate::data::split::{self, Fold};
+use crate::error::{Error, Result};
+use crate::files;
+use crate::gpu::Gpu;
+use crate::nn::plan::NetworkPlan;
+use crate::run::{CONFIG_VERSION, CheckpointKind, DatasetSummary, RunConfig, RunLock};
+use crate::run::{checkpoint_path, fold_folder};
+use crate::search::space::Space;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// Ratio of the slice distance to the finest spacing above which slices stay slices.
+const ANISOTROPY: f64 = 3.0;
+
+/// A list of cases that several feeds share.
+pub(super) type Cases = Arc<Vec<Arc<PreparedCase>>>;
+
+/// The cases of a fold by what they are for.
+pub(super) struct FoldCases {
+    /// All training cases.
+    pub train: Cases,
+    /// The training cases while the search sets some aside; all of them without.
+    pub weights: Cases,
+    /// Cases that judge candidates; empty without a search.
+    pub search: Cases,
+    /// The fold's validation cases.
+    pub validation: Cases,
+}
+
+/// A training that is ready to begin.
+pub(super) struct Setup {
+    pub config: RunConfig,
+    pub cases: FoldCases,
+    /// Label file of each validation case.
+    pub references: Vec<PathBuf>,
+    pub space: Space,
+    pub trainer: Trainer,
+    pub folder: PathBuf,
+    /// Held until the training ends.
+    pub _lock: RunLock,
+}
+
+impl Setup {
+    /// Reads and prepares the data set, opens the device, writes `config.json`.
+    ///
+    /// # Errors
+    /// As its parts; [`Error::Input`] when the run folder holds another run, or this fold already.
+    pub fn new(options: &TrainOptions, report: &mut dyn FnMut(&str)) -> Result<Self> {
+        options.check()?;
+        let (searcher, space) = options.search.build()?;
+        let dataset = Dataset::open(&options.dataset)?;
+        let folds = split::folds(&dataset)?;
+        let fold = folds.get(options.fold).ok_or_else(|| {
+            Error::Usage(format!(
+                "--fold {} does not exist; use 0 to {}",
+                options.fold,
+                folds.len() - 1
+            ))
+        })?;
+        let folder = fold_folder(&options.out, options.fold);
+        files::create_folder(&folder)?;
+        let lock = RunLock::acquire(&folder)?;
+        let finished = checkpoint_path(&options.out, options.fold, CheckpointKind::Final);
+        if finished.exists() {
+            return Err(Error::Input(format!(
+                "'{}' exists: this fold is trained already; give another --out or --fold",
+                finished.display()
+            )));
+        }
+        report(&format!("preparing {} cases of {}", dataset.cases.len(), dataset.name));
+        let prepared = prepare_all(&dataset, &dataset.cases, options.threads)?;
+        let preprocessing = prepared.preprocessing;
+        let plan = plan(options, &dataset, &preprocessing)?;
+        let searching = searcher.learns();
+        let cases = fold_cases(prepared.cases, fold, options, searching)?;
+        report(&format!(
+            "{} training and {} validation cases, {} label(s), voxels of {} mm (z, y, x)",
+            cases.train.len(),
+            cases.validation.len(),
+            dataset.labels.len() - 1,
+            preprocessing.spacing_mm.map(|edge| format!("{edge:.2}")).join(" x ")
+        ));
+        let references = references(&dataset, &cases.validation)?;
+        let gpu = Gpu::open(&options.adapter, options.checked_shaders)?;
+        let mirror = options.mirror && searcher.name() != "none";
+        let config = RunConfig {
+            version: CONFIG_VERSION,
+            program: env!("CARGO_PKG_VERSION").into(),
+            adapter: gpu.name().into(),
+            driver: gpu.driver().into(),
+            dataset: DatasetSummary {
+                name: dataset.name.clone(),
+                dir: options.dataset.clone(),
+                channels: dataset.modalities.clone(),
+                labels: dataset.labels.clone(),
+            },
+            preprocessing,
+            plan: plan.clone(),
+            mirror,
+            validation_used_in_search: searching
+                && options.search.validation == SearchValidation::Fold,
+            training: serde_json::to_value(options)
+                .map_err(|e| Error::Input(format!("the flags cannot be recorded: {e}")))?,
+            split: folds.clone(),
+        };
+        write_config(&config, options)?;
+        let bytes = gpu.caps().max_binding_bytes;
+        let capacity = source_voxels(&cases.train, options.patch, bytes);
+        let paper = searching && options.search.mode == SearchMode::Paper;
+        let lambda = options.search.lambda;
+        let spec = SessionSpec {
+            candidates: Candidates { weights: lambda, judged: if paper { lambda } else { 0 } },
+            search: searching,
+            source_voxels: capacity,
+        };
+        let spacing = config.preprocessing.spacing_mm;
+        let drawing = Drawing {
+            seed: options.seed,
+            fold: options.fold as u32,
+            mirror,
+            dummy_2d: spacing[0] > ANISOTROPY * spacing[1].min(spacing[2]),
+            mask: config.preprocessing.nonzero_mask,
+            patch: options.patch,
+            capacity,
+        };
+        let session = Session::open(gpu, options, plan, spec)?;
+        let trainer = Trainer { session, searcher, drawing, lambda, iterations: 0 };
+        Ok(Setup { config, cases, references, space, trainer, folder, _lock: lock })
+    }
+}
+
+fn plan(
+    options: &TrainOptions,
+    dataset: &Dataset,
+    preprocessing: &Preprocessing,
+) -> Result<NetworkPlan> {
+    let plan = NetworkPlan::from_spacing(
+        dataset.modalities.len() as u32,
+        dataset.labels.len() as u32,
+        options.features,
+        options.patch,
+        options.batch,
+        preprocessing.spacing_mm,
+        options.levels,
+    );
+    plan.validate()?;
+    if options.levels != 0 && plan.levels() != options.levels as usize {
+        return Err(Error::Usage(format!(
+            "--levels {} does not suit a patch of {:?}: at most {} levels are possible; use fewer \
+             levels, or a larger --patch whose edges can be halved more often",
+            options.levels,
+            options.patch,
+            plan.levels()
+        )));
+    }
+    Ok(plan)
+}
+
+/// Sorts prepared cases by their part in the fold; cases in neither half are left out.
+fn fold_cases(
+    prepared: Vec<PreparedCase>,
+    fold: &Fold,
+    options: &TrainOptions,
+    searching: bool,
+) -> Result<FoldCases> {
+    let all: Vec<Arc<PreparedCase>> = prepared.into_iter().map(Arc::new).collect();
+    let pick = |names: &[String]| -> Cases {
+        Arc::new(all.iter().filter(|c| names.contains(&c.name)).cloned().collect())
+    };
+    let (train, validation) = (pick(&fold.train), pick(&fold.val));
+    let (weights, search) = match (searching, options.search.validation) {
+        (false, _) => (train.clone(), Arc::new(Vec::new())),
+        (true, SearchValidation::Fold) => (train.clone(), validation.clone()),
+        (true, SearchValidation::Inner) => {
+            let (weights, inner) =
+                split::inner_split(&fold.train, super::options::INNER_SHARE, options.seed)?;
+            (pick(&weights), pick(&inner))
+        }
+    };
+    Ok(FoldCases { train, weights, search, validation })
+}
+
+/// The label file of each case.
+fn references(dataset: &Dataset, cases: &[Arc<PreparedCase>]) -> Result<Vec<PathBuf>> {
+    let names: Vec<String> = cases.iter().map(|c| c.name.clone()).collect();
+    Ok(dataset.select(&names)?.into_iter().filter_map(|c| c.label).collect())
+}
+
+/// Writes `config.json`, or holds it against the one of the folds trained before.
+fn write_config(config: &RunConfig, options: &TrainOptions) -> Result<()> {
+    let path = RunConfig::path(&options.out);
+    if path.exists() {
+        let earlier = RunConfig::read(&options.out)?;
+        let same = earlier.plan == config.plan
+            && earlier.preprocessing == config.preprocessing
+            && earlier.dataset.labels == config.dataset.labels
+            && earlier.mirror == config.mirror;
+        if !same {
+            return Err(Error::Input(format!(
+                "'{}' is of a run with other data or another network; give another --out",
+                path.display()
+            )));
+        }
+    }
+    config.write(&options.out)
+}
