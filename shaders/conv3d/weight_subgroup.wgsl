@@ -52,10 +52,13 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_invocation_id
         let n = plane / p.q_d;
         let d = i32(plane % p.q_d);
         let x_d = d * p.step_d + p.offset_d + td;
-        let inside = x_d >= 0 && x_d < i32(p.x_d);
-        // A plane outside x reads texel -1, which is 0 as outside along w and h.
+        // A plane outside x adds nothing. Its texels are not read: texel -1 of a texture of depth 1 is
+        // not 0 on every device, as texels outside along w and h are.
+        if x_d < 0 || x_d >= i32(p.x_d) {
+            continue;
+        }
 {% for c in range(C) %}
-        let xz{{ c }} = select(-1, i32((p.x_base + n * p.x_stride + ci + {{ c }}u) * p.x_d) + x_d, inside);
+        let xz{{ c }} = i32((p.x_base + n * p.x_stride + ci + {{ c }}u) * p.x_d) + x_d;
 {% endfor %}
 {% for t in range(T) %}
         let yz{{ t }} = i32((p.y_base + n * p.y_stride + tile * {{ T }}u + {{ t }}u) * p.y_d) + d;
