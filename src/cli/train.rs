@@ -9,7 +9,6 @@ use crate::nn::step::Optimizer;
 use crate::train::{
     Schedule, SearchMode, SearchOptions, SearchValidation, SearcherKind, TrainOptions, train,
 };
-use clap::ValueEnum;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -44,13 +43,13 @@ pub(super) struct Train {
     levels: Option<u32>,
     /// Optimizer: Adam with amsgrad, or SGD with Nesterov momentum 0.99.
     #[arg(long, value_enum, default_value = "adam")]
-    optimizer: OptimizerFlag,
+    optimizer: Optimizer,
     /// Learning rate of the first epoch [default: 3e-4 for adam, 1e-2 for sgd].
     #[arg(long)]
     lr: Option<f64>,
     /// How the learning rate falls.
     #[arg(long, value_enum, default_value = "poly")]
-    schedule: ScheduleFlag,
+    schedule: Schedule,
     /// Bound of the gradient's norm; 0 is none.
     #[arg(long, default_value_t = 12.0)]
     clip: f64,
@@ -68,7 +67,7 @@ pub(super) struct Train {
     no_validate: bool,
     /// Who chooses the augmentation.
     #[arg(long, value_enum, default_value = "asng", help_heading = "Search")]
-    searcher: SearcherFlag,
+    searcher: SearcherKind,
     /// For `--searcher fixed`: the policy.json of a run.
     #[arg(long, help_heading = "Search")]
     policy: Option<PathBuf>,
@@ -78,11 +77,11 @@ pub(super) struct Train {
     lambda: Option<usize>,
     /// Judge the candidates of the weight step, or fresh ones as in the paper.
     #[arg(long, value_enum, default_value = "shared", help_heading = "Search")]
-    search_mode: ModeFlag,
+    search_mode: SearchMode,
     /// Judge candidates on a quarter of the training cases, set aside until the search stops, or on
     /// the fold's own validation cases (their results are optimistic then).
     #[arg(long, value_enum, default_value = "inner", help_heading = "Search")]
-    search_val: ValidationFlag,
+    search_val: SearchValidation,
     /// A policy step every so many iterations.
     #[arg(long, default_value_t = 1, help_heading = "Search")]
     search_every: u64,
@@ -106,74 +105,16 @@ pub(super) struct Train {
     device: DeviceFlags,
 }
 
-#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
-enum SearcherFlag {
-    /// Adaptive stochastic natural gradient: the paper's search.
-    Asng,
-    /// ASNG with a step that does not adapt.
-    Sng,
-    /// nnU-Net's hand-made policy.
-    Default,
-    /// No augmentation, no mirroring.
-    None,
-    /// Policies uniform over the space.
-    Random,
-    /// TrivialAugment: one transform a sample.
-    Trivial,
-    /// The policy of --policy.
-    Fixed,
-}
-
-#[derive(ValueEnum, Clone, Copy, Debug)]
-enum OptimizerFlag {
-    Adam,
-    Sgd,
-}
-
-#[derive(ValueEnum, Clone, Copy, Debug)]
-enum ScheduleFlag {
-    /// lr (1 - epoch / epochs)^0.9
-    Poly,
-    /// The same in every epoch.
-    Constant,
-}
-
-#[derive(ValueEnum, Clone, Copy, Debug)]
-enum ModeFlag {
-    Shared,
-    Paper,
-}
-
-#[derive(ValueEnum, Clone, Copy, Debug)]
-enum ValidationFlag {
-    Inner,
-    Fold,
-}
-
 impl Train {
     fn search(&self) -> SearchOptions {
-        let searcher = match self.searcher {
-            SearcherFlag::Asng => SearcherKind::Asng,
-            SearcherFlag::Sng => SearcherKind::Sng,
-            SearcherFlag::Default => SearcherKind::Default,
-            SearcherFlag::None => SearcherKind::None,
-            SearcherFlag::Random => SearcherKind::Random,
-            SearcherFlag::Trivial => SearcherKind::Trivial,
-            SearcherFlag::Fixed => SearcherKind::Fixed,
-        };
+        let searcher = self.searcher;
         let learns = matches!(searcher, SearcherKind::Asng | SearcherKind::Sng);
         SearchOptions {
             searcher,
             policy: self.policy.clone(),
             lambda: self.lambda.unwrap_or(if learns { 2 } else { 1 }),
-            mode: match self.search_mode {
-                ModeFlag::Shared => SearchMode::Shared,
-                ModeFlag::Paper => SearchMode::Paper,
-            },
-            validation: match self.search_val {
-                ValidationFlag::Inner => SearchValidation::Inner,
-                ValidationFlag::Fold => SearchValidation::Fold,
-            },
+            mode: self.search_mode,
+            validation: self.search_val,
             every: self.search_every,
             until: self.search_until,
             init: self.search_init.clone(),
@@ -190,9 +131,9 @@ impl Train {
             let time = jiff::ZonedDateTime::now().strftime("%Y%m%d-%H%M%S").to_string();
             PathBuf::from("runs").join(format!("{}-{time}", name.unwrap_or("run".into())))
         };
-        let (optimizer, learning_rate) = match self.optimizer {
-            OptimizerFlag::Adam => (Optimizer::Adam, 3e-4),
-            OptimizerFlag::Sgd => (Optimizer::Sgd, 1e-2),
+        let learning_rate = match self.optimizer {
+            Optimizer::Adam => 3e-4,
+            Optimizer::Sgd => 1e-2,
         };
         let options = TrainOptions {
             dataset: self.dataset.clone(),
@@ -205,12 +146,9 @@ impl Train {
             patch,
             features: self.features,
             levels: self.levels.unwrap_or(0),
-            optimizer,
+            optimizer: self.optimizer,
             learning_rate: self.lr.unwrap_or(learning_rate),
-            schedule: match self.schedule {
-                ScheduleFlag::Poly => Schedule::Poly,
-                ScheduleFlag::Constant => Schedule::Constant,
-            },
+            schedule: self.schedule,
             clip: self.clip,
             batch_dice: self.batch_dice,
             mirror: !self.no_mirror,

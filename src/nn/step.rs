@@ -4,12 +4,14 @@ use super::unet::UNet;
 use crate::error::Result;
 use crate::gpu::{Command, Lifetime, Recording, SlotId};
 use crate::ops::loss::{DiceCrossEntropy, DownsampleLabels, out_elements};
-use crate::ops::optimizer::{GradientNorm, OptimizerStep, Rule};
+use crate::ops::optimizer::{GradientNorm, OptimizerStep, Ranges, Rule};
 use crate::ops::tensor::{Tensors, View};
 use crate::ops::{ConvVariant, Lowering};
 
 /// Which optimizer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, clap::ValueEnum,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum Optimizer {
     /// Adam with amsgrad.
@@ -161,6 +163,28 @@ pub fn record_loss(
     Ok(LossSlot { slot: out, weights, logits: activations.logits, elements })
 }
 
+/// Appends the norm of a gradient and the optimizer's step by it over `ranges`. With `trial`
+/// nothing changes, and the stepped parameters are written there.
+pub fn record_update(
+    l: &mut Lowering,
+    state: &TrainingState,
+    gradient: SlotId,
+    ranges: Ranges,
+    trial: Option<SlotId>,
+) {
+    GradientNorm { gradient, ranges: ranges.clone(), out: state.norm }.lower(l);
+    OptimizerStep {
+        rule: state.rule,
+        parameters: state.parameters,
+        gradient,
+        ranges,
+        hyper: state.hyper,
+        norm: state.norm,
+        trial,
+    }
+    .lower(l);
+}
+
 /// A whole training step on a batch.
 ///
 /// # Errors
@@ -177,17 +201,6 @@ pub fn record_step(
     let mut l = Lowering { tensors, recording: &mut recording, variant };
     let losses = record_loss(&mut l, net, state.parameters, Some(state.gradient), batch, loss)?;
     let ranges = net.parameters.trained_ranges(&loss.head_weights);
-    let gradient = state.gradient;
-    GradientNorm { gradient, ranges: ranges.clone(), out: state.norm }.lower(&mut l);
-    OptimizerStep {
-        rule: state.rule,
-        parameters: state.parameters,
-        gradient,
-        ranges,
-        hyper: state.hyper,
-        norm: state.norm,
-        trial: None,
-    }
-    .lower(&mut l);
+    record_update(&mut l, state, state.gradient, ranges, None);
     Ok((recording, losses))
 }

@@ -8,6 +8,7 @@ use crate::search::searcher::{
 };
 use crate::search::space::Space;
 use crate::{Error, Result};
+use clap::ValueEnum;
 use serde::Serialize;
 use std::path::PathBuf;
 
@@ -15,7 +16,7 @@ use std::path::PathBuf;
 pub(super) const INNER_SHARE: f64 = 0.25;
 
 /// Who chooses the augmentation (`--searcher`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum SearcherKind {
     /// The paper's search.
@@ -35,7 +36,7 @@ pub enum SearcherKind {
 }
 
 /// How the policy step gets its gradients (`--search-mode`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum SearchMode {
     /// The candidates of the weight step are also those that are judged.
@@ -45,7 +46,7 @@ pub enum SearchMode {
 }
 
 /// Which cases judge the candidates (`--search-val`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum SearchValidation {
     /// A share of the fold's training cases, set aside until the search stops.
@@ -55,7 +56,7 @@ pub enum SearchValidation {
 }
 
 /// How the learning rate falls (`--schedule`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Schedule {
     /// `lr (1 - epoch / epochs)^0.9` (nnU-Net).
@@ -235,13 +236,28 @@ impl TrainOptions {
     }
 }
 
+/// Options of a small training, for tests.
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn search(searcher: SearcherKind) -> SearchOptions {
-        SearchOptions {
-            searcher,
+pub(super) fn example() -> TrainOptions {
+    TrainOptions {
+        dataset: "data".into(),
+        out: "run".into(),
+        fold: 0,
+        epochs: 1,
+        iterations: 1,
+        validate_every: 1,
+        batch: 1,
+        patch: [16; 3],
+        features: 4,
+        levels: 2,
+        optimizer: Optimizer::Adam,
+        learning_rate: 1e-3,
+        schedule: Schedule::Poly,
+        clip: 12.0,
+        batch_dice: false,
+        mirror: true,
+        search: SearchOptions {
+            searcher: SearcherKind::Asng,
             policy: None,
             lambda: 2,
             mode: SearchMode::Shared,
@@ -250,7 +266,21 @@ mod tests {
             until: 0.8,
             init: "uniform".into(),
             space: None,
-        }
+        },
+        validate: false,
+        seed: 3,
+        threads: 1,
+        adapter: AdapterChoice::default(),
+        checked_shaders: true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn search(searcher: SearcherKind) -> SearchOptions {
+        SearchOptions { searcher, ..example().search }
     }
 
     #[test]

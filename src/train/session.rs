@@ -11,9 +11,11 @@ use crate::augment::batch::{Augmenter, AugmenterSpec};
 use crate::error::Result;
 use crate::gpu::{Command, Gpu, Lifetime, Memory, MemoryPlan, Program, Recording, SlotId};
 use crate::nn::plan::NetworkPlan;
-use crate::nn::step::{Batch, LossPlan, LossSlot, Optimizer, TrainingState, record_loss};
+use crate::nn::step::{
+    Batch, LossPlan, LossSlot, Optimizer, TrainingState, record_loss, record_update,
+};
 use crate::nn::unet::UNet;
-use crate::ops::optimizer::{Average, GradientNorm, OptimizerStep, adam_hyper, sgd_hyper};
+use crate::ops::optimizer::{Average, adam_hyper, sgd_hyper};
 use crate::ops::tensor::{Storage, Tensors, host};
 use crate::ops::warp::{WarpRecord, flags};
 use crate::ops::{ConvVariant, Lowering};
@@ -124,7 +126,7 @@ impl Session {
             let bytes = net.parameters.elements() * 4;
             let trial = build.tensors.slots.buffer("trial parameters", bytes, Lifetime::Persistent);
             Some(build.record(|l| {
-                step(l, &state, state.gradient, &ranges, Some(trial));
+                record_update(l, &state, state.gradient, ranges.clone(), Some(trial));
                 record_loss(l, &net, trial, None, validation, &full)
             })?)
         } else {
@@ -140,7 +142,7 @@ impl Session {
         let (keep, mean) =
             keep_recordings(&mut build, &net, &state, &layout, results, spec.candidates)?;
         let (step, ()) = build.record(|l| {
-            step(l, &state, mean, &ranges, None);
+            record_update(l, &state, mean, ranges, None);
             l.recording.commands.push(layout.keep_norm(state.norm, results));
             Ok(())
         })?;
@@ -291,28 +293,6 @@ impl Build<'_> {
     }
 }
 
-/// Appends the norm of a gradient and the optimizer's step by it.
-fn step(
-    l: &mut Lowering,
-    state: &TrainingState,
-    gradient: SlotId,
-    ranges: &[(u64, u64)],
-    trial: Option<SlotId>,
-) {
-    let ranges = ranges.to_vec();
-    GradientNorm { gradient, ranges: ranges.clone(), out: state.norm }.lower(l);
-    OptimizerStep {
-        rule: state.rule,
-        parameters: state.parameters,
-        gradient,
-        ranges,
-        hyper: state.hyper,
-        norm: state.norm,
-        trial,
-    }
-    .lower(l);
-}
-
 /// One recording a candidate that keeps its losses in its row of `results`; those that count for
 /// the weights also add their gradient. Returns the slot where the mean gradient ends up.
 fn keep_recordings(
@@ -357,51 +337,13 @@ fn keep_recordings(
 
 #[cfg(test)]
 mod tests {
-    use super::super::options::{
-        Schedule, SearchMode, SearchOptions, SearchValidation, SearcherKind,
-    };
+    use super::super::options::example;
     use super::*;
     use crate::gpu::AdapterChoice;
     use crate::ops::warp::Placement;
 
+    /// Edge of the example's patch.
     const EDGE: u32 = 16;
-
-    fn options() -> TrainOptions {
-        TrainOptions {
-            dataset: "data".into(),
-            out: "run".into(),
-            fold: 0,
-            epochs: 1,
-            iterations: 1,
-            validate_every: 1,
-            batch: 1,
-            patch: [EDGE; 3],
-            features: 4,
-            levels: 2,
-            optimizer: Optimizer::Adam,
-            learning_rate: 1e-3,
-            schedule: Schedule::Poly,
-            clip: 12.0,
-            batch_dice: false,
-            mirror: true,
-            search: SearchOptions {
-                searcher: SearcherKind::Asng,
-                policy: None,
-                lambda: 2,
-                mode: SearchMode::Shared,
-                validation: SearchValidation::Inner,
-                every: 1,
-                until: 0.8,
-                init: "uniform".into(),
-                space: None,
-            },
-            validate: false,
-            seed: 3,
-            threads: 1,
-            adapter: AdapterChoice::default(),
-            checked_shaders: true,
-        }
-    }
 
     /// A session with a smooth image whose bright half is labelled, as source and as validation.
     fn session(candidates: Candidates) -> Session {
@@ -410,7 +352,7 @@ mod tests {
         let voxels = EDGE.pow(3);
         let spec = SessionSpec { candidates, search: true, source_voxels: u64::from(voxels) };
         let variant = ConvVariant::available(gpu.caps())[0];
-        let session = Session::open(gpu, variant, &options(), plan, spec).unwrap();
+        let session = Session::open(gpu, variant, &example(), plan, spec).unwrap();
         let image: Vec<f32> = (0..voxels).map(|v| ((v % 97) as f32 * 0.1).sin()).collect();
         let labels: Vec<u32> = image.iter().map(|&v| u32::from(v > 0.3)).collect();
         session.upload_source(0, &image, &labels).unwrap();
