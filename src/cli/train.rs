@@ -14,6 +14,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 #[derive(clap::Args, Debug)]
+#[command(after_long_help = "\
+Example:
+  asng-wgpu train Task04_Hippocampus --patch 40,56,40 --features 12 --levels 4
+
+Searches the augmentation policy while it trains (--searcher none, default, random, trivial or fixed
+does without), then predicts and evaluates the fold's validation cases. Leaves config.json and
+fold_K/: metrics.jsonl, policy.jsonl, policy.json, checkpoints, validation/. Ctrl-C finishes the
+iteration and leaves checkpoint_last (exit code 130); a second one stops at once.")]
 pub(super) struct Train {
     /// Folder of the data set (Medical Segmentation Decathlon or nnU-Net layout).
     dataset: PathBuf,
