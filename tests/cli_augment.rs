@@ -200,7 +200,7 @@ fn devices_test_their_kernels() {
     let first = &list[0];
     assert_eq!(first["auto"], true);
     let variants = first["variants"].as_array().unwrap();
-    assert!(variants.iter().any(|v| v["variant"] == "simt" && v["passes"] == true), "{list}");
+    assert!(!variants.is_empty() && variants.iter().all(|v| v["passes"] == true), "{list}");
     assert!(f.ok(&["devices"]).stdout.contains("convolutions: "));
     f.refused(&["devices", "--backend", "x"], 2, &["--backend 'x'"]);
 }
@@ -211,7 +211,7 @@ fn help_versions_and_completions() {
     let version = f.ok(&["--version"]).stdout;
     assert!(version.starts_with(concat!("asng-wgpu ", env!("CARGO_PKG_VERSION"))), "{version}");
     assert!(f.ok(&["--help"]).stdout.contains("Exit codes: 0 done, 1 failed, 2 wrong usage"));
-    for command in ["augment", "completions", "demo", "devices", "evaluate", "predict"] {
+    for command in ["augment", "completions", "demo", "devices", "evaluate", "predict", "train"] {
         let help = f.ok(&[command, "--help"]).stdout;
         assert!(help.contains("Example") && help.contains("--quiet"), "{help}");
     }
