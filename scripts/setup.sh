@@ -4,7 +4,7 @@
 # says so before.
 set -euo pipefail
 
-say() { printf '%s\n' "$*" >&2; }
+say() { printf '%s\n' "$@" >&2; }
 
 need_cargo() {
   command -v cargo >/dev/null 2>&1 && return
