@@ -18,7 +18,7 @@ impl TrainProgress {
             true => ProgressDrawTarget::hidden(),
             false => ProgressDrawTarget::stderr_with_hz(4),
         };
-        let bar = ProgressBar::with_draw_target(Some(epochs * iterations), target);
+        let bar = ProgressBar::with_draw_target(Some(epochs.saturating_mul(iterations)), target);
         let template = "{msg}  {wide_bar} {pos}/{len}  {eta} left";
         if let Ok(style) = ProgressStyle::with_template(template) {
             bar.set_style(style);
