@@ -4,6 +4,15 @@ use super::draw::Draw;
 use crate::error::Result;
 use crate::ops::warp::{Placement, WarpRecord};
 
+/// Ratio of the slice distance to the finest spacing above which slices stay slices.
+const ANISOTROPY: f64 = 3.0;
+
+/// Whether data of this voxel size (D, H, W in mm) is so anisotropic that slices stay slices:
+/// nnU-Net's "dummy 2D" augmentation, rotation, scaling and displacement within H and W alone.
+pub fn is_dummy_2d([d, h, w]: [f64; 3]) -> bool {
+    d > ANISOTROPY * h.min(w)
+}
+
 /// The record of a draw for a patch: what is uploaded. `dummy_2d`: strongly anisotropic data,
 /// where slices stay slices; `mask`: voxels that are 0 in all channels stay so after gamma.
 ///

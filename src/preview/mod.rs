@@ -4,7 +4,7 @@ mod source;
 
 use crate::augment::batch::{Augmenter, AugmenterSpec};
 use crate::augment::draw::{Draw, StreamKey, draw};
-use crate::augment::record::record;
+use crate::augment::record::{is_dummy_2d, record};
 use crate::augment::sheet::{Sheet, SheetRow, View, limits};
 use crate::data::nifti::{write_image, write_labels};
 use crate::data::rng::{self, Purpose};
@@ -201,9 +201,7 @@ fn show(
     let start: [i64; 3] =
         std::array::from_fn(|i| image.crop_start[i] as i64 + i64::from(place.patch_start[i]));
     let header = image.header.cut(start, shape);
-    // Slices far apart stay slices, as in training.
-    let [d, h, w] = image.spacing_mm;
-    let dummy_2d = d > 3.0 * h.min(w);
+    let dummy_2d = is_dummy_2d(image.spacing_mm);
     let labelled = source.labels.iter().any(|&l| l > 0);
 
     let (original, labels) = bench.run(gpu, &Draw::default(), place, dummy_2d, false)?;
@@ -248,7 +246,7 @@ fn show(
             // The planes follow the mirroring, so that they show the same anatomy.
             let at =
                 std::array::from_fn(|i| if drawn.mirror[i] { shape[i] - 1 - at[i] } else { at[i] });
-            let text = describe(number, &drawn, &view);
+            let text = describe(number, &drawn, &view, dummy_2d);
             rows.push(SheetRow::new(text, &plane(&volume), &labels, shape, at, &view)?);
         }
         listed.push(Listed {
@@ -318,10 +316,13 @@ fn short(value: f64) -> String {
 }
 
 /// The draw in words and numbers, a line a transform.
-fn describe(number: usize, draw: &Draw, view: &View) -> Vec<String> {
+fn describe(number: usize, draw: &Draw, view: &View, dummy_2d: bool) -> Vec<String> {
     let mut lines = vec![format!("draw {number}")];
-    if let Some([x, y, z]) = draw.rotation {
-        lines.push(format!("rotation {x:.1} {y:.1} {z:.1}"));
+    match draw.rotation {
+        // Only the angle within the slices is applied.
+        Some([x, _, _]) if dummy_2d => lines.push(format!("rotation x {x:.1}")),
+        Some([x, y, z]) => lines.push(format!("rotation {x:.1} {y:.1} {z:.1}")),
+        None => {}
     }
     if let Some(factor) = draw.scale {
         lines.push(format!("scale {factor:.2}"));

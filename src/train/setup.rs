@@ -4,6 +4,7 @@ use super::feed::{Drawing, source_voxels};
 use super::iteration::Trainer;
 use super::options::{SearchMode, SearchValidation, TrainOptions};
 use super::session::{Candidates, Session, SessionSpec};
+use crate::augment::record::is_dummy_2d;
 use crate::data::dataset::Dataset;
 use crate::data::preprocess::{PreparedCase, Preprocessing, prepare_all};
 use crate::data::split::{self, Fold};
@@ -17,9 +18,6 @@ use crate::run::{checkpoint_path, fold_folder};
 use crate::search::space::Space;
 use std::path::PathBuf;
 use std::sync::Arc;
-
-/// Ratio of the slice distance to the finest spacing above which slices stay slices.
-const ANISOTROPY: f64 = 3.0;
 
 /// A list of cases that several feeds share.
 pub(super) type Cases = Arc<Vec<Arc<PreparedCase>>>;
@@ -123,12 +121,11 @@ impl Setup {
             search: searching,
             source_voxels: capacity,
         };
-        let spacing = config.preprocessing.spacing_mm;
         let drawing = Drawing {
             seed: options.seed,
             fold: options.fold as u32,
             mirror,
-            dummy_2d: spacing[0] > ANISOTROPY * spacing[1].min(spacing[2]),
+            dummy_2d: is_dummy_2d(config.preprocessing.spacing_mm),
             mask: config.preprocessing.nonzero_mask,
             patch: options.patch,
             capacity,
