@@ -99,10 +99,20 @@ fn every_searcher_trains() {
     run("none", &[]);
     run("default", &["--optimizer", "sgd"]);
     run("trivial", &["--lambda", "3"]);
-    let random = run("random", &["--schedule", "constant"]);
+    let space = folder.path().join("space.toml");
+    let few = "[[variables]]\nname = \"p_gamma\"\nlow = 0.0\nhigh = 1.0\ncount = 3\n";
+    std::fs::write(&space, few).unwrap();
+    let random = run("random", &["--schedule", "constant", "--space", &space.to_string_lossy()]);
     run("sng", &["--search-init", "default", "--lambda", "4", "--search-val", "fold"]);
     let policy = random.join("fold_0/policy.json");
-    run("fixed", &["--policy", &policy.to_string_lossy()]);
+    let fixed = run("fixed", &["--policy", &policy.to_string_lossy()]);
+    let read = |run: &Path| {
+        asng_wgpu::search::file::PolicyFile::read(&run.join("fold_0/policy.json")).unwrap()
+    };
+    assert_eq!(
+        (read(&fixed).space, read(&fixed).theta),
+        (read(&random).space, read(&random).theta)
+    );
 }
 
 #[cfg(unix)]
@@ -170,6 +180,11 @@ fn wrong_input_is_one_sentence_and_an_exit_code() {
     let (undeclared, undeclared_file) = case("undeclared");
     let data = data.to_string_lossy().into_owned();
     let broken = broken.to_string_lossy().into_owned();
+    // Smoother than the kernels can: refused before any work, not when it is first drawn.
+    let wide = folder.path().join("wide.toml");
+    let sigma = "[[variables]]\nname = \"elastic_sigma_high\"\nlow = 20.0\nhigh = 100.0\n";
+    std::fs::write(&wide, sigma).unwrap();
+    let wide = wide.to_string_lossy().into_owned();
     let cases: &[(&[&str], i32, &str)] = &[
         (&["train", "no-such-folder"], 1, "no-such-folder"),
         (&["train", &broken], 1, "dataset.json"),
@@ -184,6 +199,7 @@ fn wrong_input_is_one_sentence_and_an_exit_code() {
         (&["train", &data, "--searcher", "fixed"], 2, "--policy"),
         (&["train", &data, "--searcher", "fixed", "--policy", "none.json"], 1, "none.json"),
         (&["train", &data, "--search-until", "1.5"], 2, "--search-until"),
+        (&["train", &data, "--space", &wide], 1, "elastic_sigma_high is 100"),
         (&["train", &data, "--lr", "nan"], 2, "--lr"),
         (&["train", &data, "--epochs", "0"], 2, "--epochs"),
         (&["train", &data, "--fold", "9"], 2, "--fold 9"),

@@ -286,10 +286,10 @@ fn a_search_starts_from_a_file() {
     let read = init.theta(&space).unwrap();
     assert_eq!(read.most_probable(), theta.most_probable());
     assert!(init.theta(&space.probabilities()).is_err());
-    assert!(fixed_from_file(&path).unwrap().theta().is_some());
+    assert!(fixed_from_file(&path).unwrap().0.theta().is_some());
     file.theta = None;
     file.policy.set(Field::PGamma, 1.0);
     file.write(&path).unwrap();
     assert!(init.theta(&space).is_err());
-    assert_eq!(fixed_from_file(&path).unwrap().policy().p_gamma, 1.0);
+    assert_eq!(fixed_from_file(&path).unwrap().0.policy().p_gamma, 1.0);
 }

@@ -11,7 +11,8 @@ Example:
   asng-wgpu devices --backend vulkan
 
 Each adapter computes a few small convolutions in every variant that it can run (a software adapter:
-in the one it prefers) and compares them with sums in double precision. `auto` marks the adapter that --device auto takes.")]
+in the one it prefers) and compares them with sums in double precision. `auto` marks the adapter
+that --device auto takes.")]
 pub(super) struct Devices {
     /// Print JSON.
     #[arg(long)]

@@ -7,6 +7,9 @@ use crate::gpu::{Binding, Dispatch, Kernel, SlotId, linear_groups};
 /// Taps of one axis in the table: 0 to the radius, then zeros; the last is always 0.
 pub const TAPS: usize = 256;
 
+/// Largest whole sigma, in voxels, whose taps fit the table.
+pub const MAX_SIGMA: f64 = ((TAPS - 2) / 4) as f64;
+
 /// The radius of a Gaussian: floor(4 sigma + 0.5); 0 for sigma below 1e-3.
 ///
 /// # Errors
@@ -20,8 +23,7 @@ pub fn radius(sigma: f64) -> Result<u32> {
         Ok(radius as u32)
     } else {
         Err(Error::Usage(format!(
-            "an elastic sigma of {sigma} is too large; use at most {}",
-            (TAPS - 2) / 4
+            "an elastic sigma of {sigma} is too large; use at most {MAX_SIGMA}"
         )))
     }
 }

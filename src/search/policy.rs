@@ -5,6 +5,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use super::space::{Field, Space};
+use crate::ops::smooth::MAX_SIGMA;
 use crate::{Error, Result};
 
 /// A closed interval [low, high] from which a magnitude is drawn; in files `[low, high]`.
@@ -196,11 +197,17 @@ impl Policy {
         sound.map_err(|why| Error::Usage(format!("this policy can't be used: {why}")))
     }
 
-    /// Probabilities in 0..1, alpha and sigma at least 0, factors and exponents
+    /// Probabilities in 0..1, alpha and sigma at least 0, sigma no larger than the kernels smooth
+    /// by ([`MAX_SIGMA`]), factors and exponents
     /// above 0, everything finite.
     pub(super) fn check_limits(&self) -> std::result::Result<(), String> {
         for field in Field::ALL {
             let (value, name) = (self.get(field), field.name());
+            if matches!(field, Field::ElasticSigmaLow | Field::ElasticSigmaHigh)
+                && value > MAX_SIGMA
+            {
+                return Err(format!("{name} is {value}; it must be at most {MAX_SIGMA}"));
+            }
             let allowed = match field.unit() {
                 "probability" => (0.0..=1.0).contains(&value).then_some(()).ok_or("within 0..1"),
                 "voxels" => (value >= 0.0).then_some(()).ok_or("at least 0"),
@@ -268,6 +275,7 @@ mod tests {
             Policy { scale: Interval::new(0.0, 0.9), ..ok.clone() },
             Policy { gamma: Interval::new(0.5, f64::INFINITY), ..ok.clone() },
             Policy { elastic_sigma: Interval::new(-1.0, 2.0), ..ok.clone() },
+            Policy { elastic_sigma: Interval::new(1.0, 64.0), ..ok.clone() },
             Policy { one_of: true, ..Policy::none() },
         ];
         for policy in wrong {

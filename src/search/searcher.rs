@@ -318,14 +318,16 @@ impl Searcher for Frozen {
     }
 }
 
-/// `fixed FILE`: the distribution of a policy file, or its policy where it has none.
+/// `fixed FILE`: the distribution of a policy file, or its policy where it has none; and the file's
+/// space.
 ///
 /// # Errors
 /// As [`PolicyFile::read`].
-pub fn fixed_from_file(path: &Path) -> Result<Box<dyn Searcher>> {
+pub fn fixed_from_file(path: &Path) -> Result<(Box<dyn Searcher>, Space)> {
     let PolicyFile { space, theta, policy, .. } = PolicyFile::read(path)?;
-    Ok(match theta {
-        Some(theta) => Box::new(Frozen { name: "fixed", space, theta }),
+    let searcher: Box<dyn Searcher> = match theta {
+        Some(theta) => Box::new(Frozen { name: "fixed", space: space.clone(), theta }),
         None => Box::new(Constant::fixed(policy)),
-    })
+    };
+    Ok((searcher, space))
 }

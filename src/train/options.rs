@@ -120,7 +120,7 @@ impl SearchOptions {
             (SearcherKind::None, _) => Box::new(Constant::none()),
             (SearcherKind::Random, _) => Box::new(Frozen::random(space.clone())),
             (SearcherKind::Trivial, _) => Box::new(Constant::trivial(&space)),
-            (SearcherKind::Fixed, Some(path)) => fixed_from_file(path)?,
+            (SearcherKind::Fixed, Some(path)) => return fixed_from_file(path),
             (SearcherKind::Fixed, None) => {
                 return Err(Error::Usage(
                     "--searcher fixed needs --policy FILE, the policy.json of a run".into(),
