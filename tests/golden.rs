@@ -38,7 +38,7 @@ fn safetensors(path: &Path) -> Fate {
     };
     let g = &golden;
     // An op's name is its first words; what follows tells which library it is taken from.
-    let ops: [(&str, &dyn Fn() -> Fate); 18] = [
+    let ops: [(&str, &dyn Fn() -> Fate); 19] = [
         ("conv3d", &|| each(|v| common::conv::run_golden(g, gpu(), v))),
         ("conv_transpose3d", &|| each(|v| common::conv::run_golden(g, gpu(), v))),
         ("instance_norm3d", &|| one(|| common::dense::run_norm(g, gpu()))),
@@ -56,6 +56,7 @@ fn safetensors(path: &Path) -> Fate {
         ("gaussian_filter", &|| one(|| common::spatial::run_gaussian(g, gpu()))),
         ("gamma", &|| one(|| common::gamma::run_golden(g, gpu()))),
         ("z-score", &|| one(|| common::host_ops::run_zscore(g))),
+        ("resample", &|| one(|| common::resample::run(g))),
         ("metrics", &|| one(|| common::host_ops::run_metrics(g))),
     ];
     match ops.iter().find(|(name, _)| golden.op.starts_with(name)) {

@@ -8,6 +8,7 @@ pub mod inputs;
 pub mod nifti;
 pub mod prefetch;
 pub mod preprocess;
+pub mod resample;
 pub mod rng;
 pub mod sampler;
 pub mod split;

@@ -9,6 +9,7 @@ pub mod fence;
 pub mod gamma;
 pub mod host_ops;
 pub mod property;
+pub mod resample;
 pub mod shapes;
 pub mod spatial;
 pub mod unet;
