@@ -6,6 +6,8 @@ mod common;
 mod dataset;
 #[path = "data/nifti.rs"]
 mod nifti;
+#[path = "data/prepare.rs"]
+mod prepare;
 #[path = "data/real.rs"]
 mod real;
 #[path = "data/sampling.rs"]

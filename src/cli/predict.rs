@@ -1,8 +1,8 @@
 //! `asng-wgpu predict -m RUN -i IN -o OUT`.
 
 use super::{DeviceFlags, checked_shaders, complain, say};
-use crate::error::Result;
-use crate::infer::predict::{PredictOptions, Predicted, predict};
+use crate::error::{Error, Result};
+use crate::infer::predict::{LargestComponent, Outcome, PredictOptions, Predicted, predict};
 use crate::run::CheckpointKind;
 use std::path::PathBuf;
 
@@ -13,12 +13,13 @@ Example:
 
 One broken input does not stop the others: it is named, and the exit code is 1.")]
 pub(super) struct Predict {
-    /// Folder of the run that `train` wrote.
-    #[arg(short, long, value_name = "RUN")]
-    model: PathBuf,
-    /// An image, or a folder of images: one file a case, or one file a channel (_0000, _0001...).
-    #[arg(short, long, value_name = "IN")]
-    input: PathBuf,
+    /// Folder of the run that `train` wrote; several are averaged.
+    #[arg(short, long, value_name = "RUN", required = true, num_args = 1..)]
+    model: Vec<PathBuf>,
+    /// Images, folders of images, or a .txt file that lists them: one file a case, or one file a
+    /// channel (_0000, _0001...).
+    #[arg(short, long, value_name = "IN", required = true, num_args = 1..)]
+    input: Vec<PathBuf>,
     /// Folder for the label maps; or a name ending in .nii.gz where the input is one image.
     #[arg(short, long, value_name = "OUT")]
     output: PathBuf,
@@ -34,6 +35,16 @@ pub(super) struct Predict {
     /// Do not average over the 8 mirror images (8 times faster).
     #[arg(long)]
     no_tta: bool,
+    /// Also write the class probabilities: 4-D, as CASE_probabilities.nii.gz.
+    #[arg(long)]
+    save_probabilities: bool,
+    /// Keep only the largest component (26 neighbours) of these labels, or of all foreground: as
+    /// 1 or 1,2 or all.
+    #[arg(long, value_name = "LABEL|all", value_delimiter = ',')]
+    largest_component: Vec<String>,
+    /// Pass over cases whose files are there already.
+    #[arg(long = "continue")]
+    skip_existing: bool,
     #[command(flatten)]
     device: DeviceFlags,
 }
@@ -51,8 +62,8 @@ enum Checkpoint {
 impl Predict {
     pub(super) fn run(&self) -> Result<()> {
         let options = PredictOptions {
-            run: self.model.clone(),
-            input: self.input.clone(),
+            runs: self.model.clone(),
+            inputs: self.input.clone(),
             output: self.output.clone(),
             folds: self.fold.clone(),
             checkpoint: match self.checkpoint {
@@ -62,6 +73,9 @@ impl Predict {
             },
             step: self.step,
             mirror: !self.no_tta,
+            save_probabilities: self.save_probabilities,
+            largest: self.largest_component.iter().map(|l| component(l)).collect::<Result<_>>()?,
+            skip_existing: self.skip_existing,
             adapter: self.device.choice(),
             checked_shaders: checked_shaders(),
         };
@@ -69,14 +83,28 @@ impl Predict {
     }
 }
 
+/// A value of `--largest-component`.
+fn component(text: &str) -> Result<LargestComponent> {
+    if text == "all" {
+        return Ok(LargestComponent::All);
+    }
+    match text.parse() {
+        Ok(label) if label > 0 => Ok(LargestComponent::Label(label)),
+        _ => Err(Error::Usage(format!(
+            "--largest-component '{text}' is no label; give a number from 1, or all"
+        ))),
+    }
+}
+
 /// `[3/40] la_003: 12 tiles, 3.4 s`; failures are printed even with --quiet.
 fn report(case: &Predicted) {
     let head = format!("[{}/{}] {}", case.number, case.cases, case.name);
     match &case.outcome {
-        Ok(_) => {
+        Outcome::Written(_) => {
             let s = if case.tiles == 1 { "" } else { "s" };
             say(&format!("{head}: {} tile{s}, {:.1} s", case.tiles, case.seconds));
         }
-        Err(why) => complain(&format!("{head}: {why}")),
+        Outcome::Skipped => say(&format!("{head}: is there already")),
+        Outcome::Failed(why) => complain(&format!("{head}: {why}")),
     }
 }

@@ -104,6 +104,11 @@ impl Dataset {
         Ok(Self { dir: dir.to_path_buf(), name, modalities, labels, is_ct, cases })
     }
 
+    /// Which channels are CT.
+    pub fn ct_channels(&self) -> Vec<bool> {
+        self.modalities.iter().map(|m| m.eq_ignore_ascii_case("ct")).collect()
+    }
+
     /// The cases of the given names, in that order.
     ///
     /// # Errors

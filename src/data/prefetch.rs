@@ -76,20 +76,24 @@ pub fn source_range(
 }
 
 /// Copies the box of [`source_range`] out of a case.
+///
+/// # Errors
+/// As [`PreparedCase::voxels`].
 pub fn extract(
     case: &PreparedCase,
     start: [i64; 3],
     patch: [usize; 3],
     max_voxels: usize,
-) -> SourceBox {
+) -> Result<SourceBox> {
     let (from, shape) = source_range(case.shape, start, patch, max_voxels);
-    SourceBox {
+    let voxels = case.voxels()?;
+    Ok(SourceBox {
         start: from.map(|v| v as i64),
         shape,
-        image: crop(&case.image, case.channels, case.shape, from, shape),
-        labels: crop(&case.labels, 1, case.shape, from, shape),
+        image: crop(&voxels.image, case.channels, case.shape, from, shape),
+        labels: crop(&voxels.labels, 1, case.shape, from, shape),
         whole: shape == case.shape,
-    }
+    })
 }
 
 /// What a [`Prefetcher`] is to deliver.
@@ -112,9 +116,9 @@ pub struct PrefetchPlan {
 }
 
 /// An iterator over batches in order of epoch and iteration, filled ahead by its
-/// own thread. Dropping it stops the thread.
+/// own thread; it ends with the first case that cannot be read. Dropping it stops the thread.
 pub struct Prefetcher {
-    receiver: Option<Receiver<Batch>>,
+    receiver: Option<Receiver<Result<Batch>>>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -136,19 +140,16 @@ impl Prefetcher {
                 for iteration in 0..plan.iterations {
                     let places =
                         plan.sampler.batch(plan.seed, plan.purpose, epoch, iteration, &cases);
-                    let samples = places
-                        .into_iter()
-                        .map(|location| Sample {
-                            location,
-                            source: extract(
-                                cases[location.case].borrow(),
-                                location.start,
-                                plan.sampler.patch,
-                                plan.max_voxels,
-                            ),
-                        })
-                        .collect();
-                    if sender.send(Batch { epoch, iteration, samples }).is_err() {
+                    let sample = |location: PatchLocation| {
+                        let case = cases[location.case].borrow();
+                        let (patch, most) = (plan.sampler.patch, plan.max_voxels);
+                        let source = extract(case, location.start, patch, most)?;
+                        Ok(Sample { location, source })
+                    };
+                    let samples: Result<Vec<Sample>> = places.into_iter().map(sample).collect();
+                    let batch = samples.map(|samples| Batch { epoch, iteration, samples });
+                    let failed = batch.is_err();
+                    if sender.send(batch).is_err() || failed {
                         return;
                     }
                 }
@@ -166,9 +167,9 @@ impl Prefetcher {
 }
 
 impl Iterator for Prefetcher {
-    type Item = Batch;
+    type Item = Result<Batch>;
 
-    fn next(&mut self) -> Option<Batch> {
+    fn next(&mut self) -> Option<Result<Batch>> {
         self.receiver.as_ref()?.recv().ok()
     }
 }

@@ -1,27 +1,40 @@
-//! Segments the images of a file or folder with the networks of a run.
+//! Segments images with the networks of one run or of several.
 
-use super::output::{Source, predict_to};
+use super::output::{
+    Member, Prediction, Source, predict_on_file_grid, write_prediction, write_probabilities,
+};
 use super::predictor::{Predictor, WindowOptions};
-use crate::data::Case;
 use crate::data::inputs::find_images;
-use crate::data::preprocess::prepare_image;
+use crate::data::preprocess::{Origin, prepare_image};
+use crate::data::{Case, Preprocessing};
 use crate::error::{Error, Result};
 use crate::files;
 use crate::gpu::{AdapterChoice, Gpu};
+use crate::nn::unet::UNet;
 use crate::ops::selftest;
 use crate::run::{
     CheckpointKind, RunConfig, checkpoint_path, fold_folder, read_weights, trained_folds,
 };
+use half::f16;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
+
+/// Which components of a segmentation are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LargestComponent {
+    /// The largest of all foreground, whatever its labels.
+    All,
+    /// The largest of this label.
+    Label(u16),
+}
 
 /// What to predict, and with what.
 #[derive(Clone, Debug)]
 pub struct PredictOptions {
-    /// Folder of the run.
-    pub run: PathBuf,
-    /// A file, or a folder in either layout.
-    pub input: PathBuf,
+    /// Folders of the runs.
+    pub runs: Vec<PathBuf>,
+    /// Files, or folders in either layout.
+    pub inputs: Vec<PathBuf>,
     /// A folder; or a file, where the input is one case.
     pub output: PathBuf,
     /// The folds whose networks are averaged; empty: all that are there.
@@ -32,10 +45,27 @@ pub struct PredictOptions {
     pub step: f64,
     /// Average over mirrored images, if the run was trained with mirroring.
     pub mirror: bool,
+    /// Also write the class probabilities, as `<case>_probabilities.nii.gz`.
+    pub save_probabilities: bool,
+    /// Remove smaller components.
+    pub largest: Vec<LargestComponent>,
+    /// Pass over cases whose files are there already.
+    pub skip_existing: bool,
     /// Which adapter.
     pub adapter: AdapterChoice,
     /// Keep bounds checks in the shaders.
     pub checked_shaders: bool,
+}
+
+/// How a case ended.
+#[derive(Clone, Debug)]
+pub enum Outcome {
+    /// Predicted and written to this file.
+    Written(PathBuf),
+    /// Its files were there already.
+    Skipped,
+    /// Why there is no prediction.
+    Failed(String),
 }
 
 /// One case's line.
@@ -51,8 +81,16 @@ pub struct Predicted {
     pub tiles: usize,
     /// Wall time.
     pub seconds: f64,
-    /// The file that was written, or why there is none.
-    pub outcome: std::result::Result<PathBuf, String>,
+    /// What became of it.
+    pub outcome: Outcome,
+}
+
+/// Networks of one plan and one preprocessing, from one run or several.
+struct Group {
+    network: UNet,
+    weights: Vec<Vec<f32>>,
+    preprocessing: Preprocessing,
+    mirror: bool,
 }
 
 /// Predicts all cases. A case that cannot be read is passed over; `progress` hears of every case,
@@ -72,69 +110,53 @@ pub fn predict(
             options.step
         )));
     }
-    let config = RunConfig::read(&options.run)?;
-    let folds = chosen_folds(options)?;
-    let mut weights = Vec::new();
-    let mut network = None;
-    for &fold in &folds {
-        let path = checkpoint_path(&options.run, fold, options.checkpoint);
-        let (net, values) = read_weights(&path)?;
-        match &network {
-            None => network = Some(net),
-            Some(first) if first.plan == net.plan => {}
-            Some(_) => {
-                return Err(Error::Input(format!(
-                    "'{}' holds another network than fold {}; predict one at a time with --fold",
-                    path.display(),
-                    folds[0]
-                )));
-            }
-        }
-        weights.push(values);
-    }
-    let Some(network) = network else {
-        return Err(Error::Usage("--fold names no fold; give one, or leave it out".into()));
-    };
-    let channels = network.plan.in_channels as usize;
-    let cases = find_images(&options.input, channels)?;
+    let groups = groups(options)?;
+    let channels = groups[0].network.plan.in_channels as usize;
+    let cases = cases(options, channels)?;
     let targets = targets(options, &cases)?;
     let gpu = Gpu::open(&options.adapter, options.checked_shaders)?;
     let variant = selftest::choose(&gpu)?;
-    let predictor = Predictor::new(&gpu, network, &weights[0], variant)?;
-    let window = WindowOptions { step: options.step, mirror: options.mirror && config.mirror };
+    let networks: usize = groups.iter().map(|g| g.weights.len()).sum();
+    let flips = match (options.mirror, groups.iter().all(|g| g.mirror)) {
+        (true, true) => "averaged over 8 flips",
+        (true, false) => "without flips where a run was trained without mirroring",
+        (false, _) => "without flips",
+    };
     log(&format!(
-        "fold{} {} on '{}', {}",
-        if folds.len() == 1 { "" } else { "s" },
-        folds.iter().map(usize::to_string).collect::<Vec<_>>().join(", "),
-        gpu.name(),
-        match (options.mirror, config.mirror) {
-            (true, true) => "averaged over 8 flips",
-            (true, false) => "without flips, as the run was trained without mirroring",
-            (false, _) => "without flips",
-        }
+        "{networks} network{} on '{}', {flips}",
+        if networks == 1 { "" } else { "s" },
+        gpu.name()
     ));
+    let predictors = groups
+        .iter()
+        .map(|g| Predictor::new(&gpu, g.network.clone(), &g.weights[0], variant))
+        .collect::<Result<Vec<_>>>()?;
+    let job = Job { options, gpu: &gpu, groups: &groups, predictors: &predictors };
     let mut failed = Vec::new();
     for (i, (case, target)) in cases.iter().zip(targets).enumerate() {
         let begin = Instant::now();
         let mut tiles = 0;
-        let outcome = prepare_image(&case.images, channels, &config.preprocessing).and_then(|p| {
-            tiles = predictor.tiles(p.shape, options.step);
-            predict_to(&gpu, &predictor, &weights, &Source::from(&p), window, &target)
-        });
-        // A lost device fails every case that follows.
-        if let Err(error @ Error::Device(_)) = outcome {
-            return Err(error);
-        }
-        if outcome.is_err() {
-            failed.push(case.name.clone());
-        }
+        let wanted = [Some(target.clone()), options.save_probabilities.then(|| beside(&target))];
+        let outcome = if options.skip_existing && wanted.iter().flatten().all(|p| p.exists()) {
+            Outcome::Skipped
+        } else {
+            match job.case(case, &target, &mut tiles) {
+                Ok(()) => Outcome::Written(target),
+                // A lost device fails every case that follows.
+                Err(error @ Error::Device(_)) => return Err(error),
+                Err(error) => {
+                    failed.push(case.name.clone());
+                    Outcome::Failed(sentence(&error))
+                }
+            }
+        };
         progress(&Predicted {
             number: i + 1,
             cases: cases.len(),
             name: case.name.clone(),
             tiles,
             seconds: begin.elapsed().as_secs_f64(),
-            outcome: outcome.map(|()| target).map_err(|e| sentence(&e)),
+            outcome,
         });
     }
     match failed.len() {
@@ -145,6 +167,149 @@ pub fn predict(
             failed.join(", ")
         ))),
     }
+}
+
+/// What all cases share.
+struct Job<'a> {
+    options: &'a PredictOptions,
+    gpu: &'a Gpu,
+    groups: &'a [Group],
+    predictors: &'a [Predictor],
+}
+
+impl Job<'_> {
+    /// Predicts one case and writes its files.
+    fn case(&self, case: &Case, target: &Path, tiles: &mut usize) -> Result<()> {
+        let options = self.options;
+        // Several groups have grids of their own, so they meet on the file's grid.
+        let keep = options.save_probabilities || self.groups.len() > 1;
+        let mut parts: Vec<(Prediction, usize)> = Vec::new();
+        let mut origin = None;
+        for (group, predictor) in self.groups.iter().zip(self.predictors) {
+            let channels = group.network.plan.in_channels as usize;
+            let image = prepare_image(&case.images, channels, &group.preprocessing)?;
+            *tiles += predictor.tiles(image.shape, options.step);
+            let member = Member {
+                predictor,
+                weights: &group.weights,
+                axes: group.preprocessing.axes,
+                window: WindowOptions {
+                    step: options.step,
+                    mirror: options.mirror && group.mirror,
+                },
+            };
+            let source = Source::of_image(&image);
+            parts.push((
+                predict_on_file_grid(self.gpu, &member, source, keep)?,
+                group.weights.len(),
+            ));
+            origin = Some(image.origin);
+        }
+        let (Some(origin), Some(prediction)) = (origin, average(parts)) else { return Ok(()) };
+        let Prediction { labels, probabilities } = prediction;
+        if options.save_probabilities
+            && let Some(probabilities) = probabilities
+        {
+            write_probabilities(&beside(target), &probabilities, &origin)?;
+        }
+        write_prediction(target, &self.cleaned(labels, &origin), &origin)
+    }
+
+    /// Labels without the components that are not wanted.
+    fn cleaned(&self, labels: Vec<u8>, _origin: &Origin) -> Vec<u8> {
+        labels
+    }
+}
+
+/// The file of a case's probabilities, beside its labels.
+fn beside(target: &Path) -> PathBuf {
+    target
+        .with_file_name(format!("{}_probabilities.nii.gz", crate::data::dataset::case_name(target)))
+}
+
+/// The prediction of several groups: the mean of their probabilities, each as often as it has
+/// networks, and the class of the largest.
+fn average(mut parts: Vec<(Prediction, usize)>) -> Option<Prediction> {
+    if parts.len() < 2 {
+        return parts.pop().map(|(prediction, _)| prediction);
+    }
+    let voxels = parts[0].0.labels.len();
+    let total: usize = parts.iter().map(|(_, count)| count).sum();
+    let parts: Vec<(Vec<f16>, f32)> = parts
+        .into_iter()
+        .filter_map(|(p, count)| Some((p.probabilities?, count as f32 / total as f32)))
+        .collect();
+    let mut labels = vec![0u8; voxels];
+    let mut best = vec![0f32; voxels];
+    let values = parts.first().map_or(0, |(values, _)| values.len());
+    let mut probabilities = Vec::with_capacity(values);
+    for at in 0..values {
+        let p: f32 = parts.iter().map(|(values, share)| values[at].to_f32() * share).sum();
+        let (class, voxel) = (at / voxels, at % voxels);
+        if class == 0 || p > best[voxel] {
+            (labels[voxel], best[voxel]) = (class as u8, p);
+        }
+        probabilities.push(f16::from_f32(p));
+    }
+    Some(Prediction { labels, probabilities: Some(probabilities) })
+}
+
+/// The networks to average, those of the same plan and preprocessing together.
+fn groups(options: &PredictOptions) -> Result<Vec<Group>> {
+    let mut groups: Vec<Group> = Vec::new();
+    let mut first: Option<(&Path, RunConfig)> = None;
+    for run in &options.runs {
+        let config = RunConfig::read(run)?;
+        if let Some((other, known)) = &first
+            && (known.dataset.labels != config.dataset.labels
+                || known.dataset.channels.len() != config.dataset.channels.len())
+        {
+            return Err(Error::Input(format!(
+                "'{}' has other labels or channels than '{}'; average runs of one task only",
+                run.display(),
+                other.display()
+            )));
+        }
+        for fold in chosen_folds(run, options)? {
+            let (network, weights) = read_weights(&checkpoint_path(run, fold, options.checkpoint))?;
+            let known = groups.iter_mut().find(|g| {
+                g.network.plan == network.plan
+                    && g.preprocessing == config.preprocessing
+                    && g.mirror == config.mirror
+            });
+            match known {
+                Some(group) => group.weights.push(weights),
+                None => groups.push(Group {
+                    network,
+                    weights: vec![weights],
+                    preprocessing: config.preprocessing.clone(),
+                    mirror: config.mirror,
+                }),
+            }
+        }
+        first.get_or_insert((run, config));
+    }
+    if groups.is_empty() {
+        return Err(Error::Usage("there is no network to predict with; name a run with -m".into()));
+    }
+    Ok(groups)
+}
+
+/// The cases of all inputs.
+fn cases(options: &PredictOptions, channels: usize) -> Result<Vec<Case>> {
+    let mut all = Vec::new();
+    for input in &options.inputs {
+        all.extend(find_images(input, channels)?);
+    }
+    let mut names: Vec<&str> = all.iter().map(|c: &Case| c.name.as_str()).collect();
+    names.sort_unstable();
+    if let Some(w) = names.windows(2).find(|w| w[0] == w[1]) {
+        return Err(Error::Usage(format!(
+            "-i holds two cases of the name '{}'; predict them into different folders",
+            w[0]
+        )));
+    }
+    Ok(all)
 }
 
 /// An error with its causes, in one line.
@@ -158,8 +323,8 @@ fn sentence(error: &Error) -> String {
     text
 }
 
-fn chosen_folds(options: &PredictOptions) -> Result<Vec<usize>> {
-    let there = trained_folds(&options.run, options.checkpoint)?;
+fn chosen_folds(run: &Path, options: &PredictOptions) -> Result<Vec<usize>> {
+    let there = trained_folds(run, options.checkpoint)?;
     if options.folds.is_empty() {
         return Ok(there);
     }
@@ -169,10 +334,10 @@ fn chosen_folds(options: &PredictOptions) -> Result<Vec<usize>> {
     match folds.iter().find(|fold| !there.contains(fold)) {
         None => Ok(folds),
         Some(&fold) => {
-            let path = checkpoint_path(&options.run, fold, options.checkpoint);
+            let path = checkpoint_path(run, fold, options.checkpoint);
             Err(Error::Input(format!(
                 "'{}' has no '{}'; give --fold {}, or leave it out",
-                fold_folder(&options.run, fold).display(),
+                fold_folder(run, fold).display(),
                 path.file_name().unwrap_or_default().to_string_lossy(),
                 there.iter().map(usize::to_string).collect::<Vec<_>>().join(" or ")
             )))
@@ -187,9 +352,8 @@ fn targets(options: &PredictOptions, cases: &[Case]) -> Result<Vec<PathBuf>> {
     let is_file = (name.ends_with(".nii.gz") || name.ends_with(".nii")) && !output.is_dir();
     if is_file && cases.len() > 1 {
         return Err(Error::Usage(format!(
-            "-o '{}' is one file, but '{}' holds {} cases; give a folder",
+            "-o '{}' is one file, but -i holds {} cases; give a folder",
             output.display(),
-            options.input.display(),
             cases.len()
         )));
     }

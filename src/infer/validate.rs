@@ -1,7 +1,7 @@
 //! Predicts a fold's validation cases and holds them against their references.
 
 use super::evaluate::evaluate_voxels;
-use super::output::{Source, predict_to};
+use super::output::{Member, Source, predict_on_file_grid, write_prediction};
 use super::predictor::{Predictor, WindowOptions};
 use crate::data::PreparedCase;
 use crate::error::Result;
@@ -19,6 +19,8 @@ pub struct Validation<'a> {
     pub cases: &'a [Arc<PreparedCase>],
     /// Reference label file of each case.
     pub references: &'a [PathBuf],
+    /// The file's axis that each axis of the prepared cases is.
+    pub axes: [usize; 3],
     /// The sliding window.
     pub window: WindowOptions,
     /// Whether the search looked at these cases; noted in the summary.
@@ -43,13 +45,18 @@ pub fn validate(
     files::create_folder(folder)?;
     let classes = network.plan.classes as u16;
     let predictor = Predictor::new(gpu, network, weights, variant)?;
+    let (axes, window) = (validation.axes, validation.window);
+    let member = Member { predictor: &predictor, weights: &[], axes, window };
     let mut pairs = Vec::new();
     for (number, (case, reference)) in
         validation.cases.iter().zip(validation.references).enumerate()
     {
         progress(number, &case.name)?;
         let path = folder.join(format!("{}.nii.gz", case.name));
-        predict_to(gpu, &predictor, &[], &Source::from(case.as_ref()), validation.window, &path)?;
+        let voxels = case.voxels()?;
+        let source = Source::of_case(case, &voxels);
+        let prediction = predict_on_file_grid(gpu, &member, source, false)?;
+        write_prediction(&path, &prediction.labels, &case.origin)?;
         pairs.push((path, reference.clone()));
     }
     let labels: Vec<u16> = (1..classes).collect();
@@ -92,6 +99,7 @@ mod tests {
         let validation = Validation {
             cases: &cases,
             references: &references,
+            axes: [0, 1, 2],
             window: WindowOptions { step: 1.0, mirror: false },
             used_in_search: true,
         };
@@ -111,6 +119,6 @@ mod tests {
         assert!(Summary::from_json(&text).is_ok());
         assert!(text.contains("\"validation_used_in_search\": true"));
         let header = read_header(&out.join("brain_002.nii.gz")).unwrap();
-        assert_eq!(header.shape(), cases[1].original_shape);
+        assert_eq!(header.shape(), cases[1].origin.shape);
     }
 }

@@ -1,16 +1,16 @@
 //! What the input of a preview stands for: an image with or without labels.
 
+use crate::data::Preprocessing;
 use crate::data::dataset::{Case, Dataset, case_name};
 use crate::data::nifti::{read_header, read_labels};
-use crate::data::preprocess::{PreparedImage, crop, load_image, normalise};
-use crate::data::{Preprocessing, preprocess};
+use crate::data::preprocess::{Fingerprint, LoadedImage, crop, load_image, normalise};
 use crate::error::{Error, Result};
 use std::path::{Path, PathBuf};
 
 /// A prepared case of a preview.
 pub(super) struct Source {
     pub name: String,
-    pub image: PreparedImage,
+    pub image: LoadedImage,
     /// D,H,W of the crop; 0 without labels.
     pub labels: Vec<u32>,
     /// Names of the channels and labels where the data set is known.
@@ -30,8 +30,7 @@ pub(super) fn open(
 ) -> Result<Source> {
     if let Some((dataset, found)) = in_dataset(input, case)? {
         let label = label.map_or(found.label.clone(), |l| Some(l.to_owned()));
-        let channels = dataset.modalities.len();
-        let source = load(found.name, &found.images, channels, label, dataset.is_ct, by)?;
+        let source = load(found.name, &found.images, &dataset.ct_channels(), label, by)?;
         let (channel_names, label_names) = (dataset.modalities, dataset.labels);
         return Ok(Source { channel_names, label_names, ..source });
     }
@@ -44,7 +43,7 @@ pub(super) fn open(
     let channels = read_header(input)?.channels;
     let images = [input.to_owned()];
     let label = label.map(Path::to_owned);
-    load(case_name(input), &images, channels, label, false, by)
+    load(case_name(input), &images, &vec![false; channels], label, by)
 }
 
 /// The case of a data set, if `input` is one or lies in one.
@@ -86,11 +85,11 @@ fn in_dataset(input: &Path, case: Option<&str>) -> Result<Option<(Dataset, Case)
 fn load(
     name: String,
     images: &[PathBuf],
-    channels: usize,
+    ct: &[bool],
     label: Option<PathBuf>,
-    is_ct: bool,
     by: Option<&Preprocessing>,
 ) -> Result<Source> {
+    let channels = ct.len();
     let mut image = load_image(images, channels)?;
     let labels: Vec<u32> = match &label {
         None => vec![0; image.shape.iter().product()],
@@ -122,12 +121,13 @@ fn load(
             by
         }
         None => {
-            own = preprocess::of_case(&image, &labels, is_ct);
+            own = Fingerprint::of_image(&image, |i| labels[i] > 0, ct)
+                .preprocessing(Some(image.spacing_mm));
             &own
         }
     };
     normalise(&mut image.image, labels.len(), preprocessing);
-    let masked = preprocessing.nonzero_mask && preprocessing.ct.is_empty();
+    let masked = preprocessing.nonzero_mask;
     let (channel_names, label_names) = (Vec::new(), Vec::new());
     Ok(Source { name, image, labels, channel_names, label_names, masked })
 }

@@ -60,17 +60,18 @@ impl Feed {
     /// The next batch.
     ///
     /// # Errors
-    /// [`Error::Input`] when the thread that prepares batches ended early.
+    /// A case that cannot be read from the cache any more; [`Error::Input`] when the thread that
+    /// prepares batches ended early.
     pub fn next(&mut self) -> Result<Batch> {
-        self.batches
-            .next()
-            .ok_or_else(|| Error::Input("the thread that prepares batches ended early".into()))
+        self.batches.next().unwrap_or_else(|| {
+            Err(Error::Input("the thread that prepares batches ended early".into()))
+        })
     }
 }
 
 /// Voxels that the largest source box of these cases needs.
 pub(super) fn source_voxels(cases: &[Arc<PreparedCase>], patch: [u32; 3], max_bytes: u64) -> u64 {
-    let largest = cases.iter().map(|c| c.labels.len()).max().unwrap_or(0);
+    let largest = cases.iter().map(|c| c.shape.iter().product()).max().unwrap_or(0);
     let channels = cases.first().map_or(1, |c| c.channels.max(1)) as u64;
     let patch: usize = patch.iter().map(|&e| e as usize).product();
     let bound = largest.min(patch * SOURCE_PATCHES).max(patch) as u64;
@@ -160,8 +161,9 @@ impl Drawing {
             let patch = self.patch.map(|e| e as usize);
             source_range(case.shape, sample.location.start, patch, self.capacity as usize)
         };
-        let image = crop(&case.image, case.channels, case.shape, from, shape);
-        let labels = widen(&crop(&case.labels, 1, case.shape, from, shape));
+        let voxels = case.voxels()?;
+        let image = crop(&voxels.image, case.channels, case.shape, from, shape);
+        let labels = widen(&crop(&voxels.labels, 1, case.shape, from, shape));
         let source = Source { image, labels };
         Ok((from.map(|s| s as i32), shape.map(|e| e as u32), source))
     }

@@ -171,6 +171,7 @@ impl<'a> Job<'a> {
         let validation = Validation {
             cases,
             references,
+            axes: config.preprocessing.axes,
             window: WindowOptions { step: 0.5, mirror: config.mirror },
             used_in_search: config.validation_used_in_search,
         };

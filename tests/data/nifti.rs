@@ -189,11 +189,11 @@ fn output_keeps_the_geometry() {
     let plain = dir.path().join("out.nii");
     write_image_i16(&plain, &ints, 1, input.shape, &input.header).unwrap();
     assert_eq!(read_image(&plain).unwrap().data, ints.map_f32());
-    sentence(write_labels(&out, &[0; 11], input.shape, &input.header), &out);
+    sentence(write_labels(&out, &[0u16; 11], input.shape, &input.header), &out);
     let wrong = dir.path().join("out.tmp");
-    sentence(write_labels(&wrong, &[0; 12], input.shape, &input.header), &wrong);
+    sentence(write_labels(&wrong, &[0u16; 12], input.shape, &input.header), &wrong);
     let nowhere = dir.path().join("no/out.nii.gz");
-    sentence(write_labels(&nowhere, &[0; 12], input.shape, &input.header), &nowhere);
+    sentence(write_labels(&nowhere, &[0u16; 12], input.shape, &input.header), &nowhere);
 }
 
 trait MapF32 {

@@ -24,7 +24,8 @@ fn hippocampus() {
     let p = prepare_all(&d, &d.cases[..8], 2).unwrap();
     assert!(!p.preprocessing.nonzero_mask);
     for c in &p.cases {
-        let mean = c.image.iter().map(|&v| v as f64).sum::<f64>() / c.image.len() as f64;
+        let image = &c.voxels().unwrap().image;
+        let mean = image.iter().map(|&v| v as f64).sum::<f64>() / image.len() as f64;
         assert!(mean.abs() < 1e-3);
         assert!(c.foreground.iter().all(|f| f.len() > 100));
     }
@@ -38,7 +39,7 @@ fn brain() {
     let d = Dataset::open(&dir).unwrap();
     let p = prepare_all(&d, &d.cases[..1], 2).unwrap();
     let c = &p.cases[0];
-    assert_eq!(c.image.len(), 2 * c.shape.iter().product::<usize>());
+    assert_eq!(c.voxels().unwrap().image.len(), 2 * c.shape.iter().product::<usize>());
     assert!(c.shape.iter().all(|&s| s > 100));
     assert_eq!(c.foreground.len(), 3);
 }

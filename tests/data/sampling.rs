@@ -2,7 +2,7 @@
 
 use asng_wgpu::data::nifti::Header;
 use asng_wgpu::data::prefetch::{PrefetchPlan, Prefetcher, extract, source_range};
-use asng_wgpu::data::preprocess::foreground;
+use asng_wgpu::data::preprocess::{Origin, PreparedImage, foreground};
 use asng_wgpu::data::rng::Purpose;
 use asng_wgpu::data::{PatchSampler, PreparedCase};
 use proptest::prelude::*;
@@ -12,18 +12,16 @@ use std::sync::Arc;
 fn case(shape: [usize; 3]) -> PreparedCase {
     let n: usize = shape.iter().product();
     let labels: Vec<u8> = (0..n).map(|i| u8::from(i % 17 == 3)).collect();
-    PreparedCase {
-        name: "c".into(),
-        channels: 2,
-        shape,
-        image: (0..2 * n).map(|i| i as f32).collect(),
-        foreground: foreground(&labels, 3),
-        labels,
-        crop_start: [0; 3],
-        original_shape: shape,
-        spacing_mm: [1.0; 3],
+    let origin = Origin {
         header: Header::plain(shape, [1.0; 3]),
-    }
+        shape,
+        crop_start: [0; 3],
+        crop_shape: shape,
+        spacing_mm: [1.0; 3],
+    };
+    let image = (0..2 * n).map(|i| i as f32).collect();
+    let image = PreparedImage { channels: 2, shape, image, origin };
+    PreparedCase::in_memory("c".into(), image, labels, 3, [1.0; 3])
 }
 
 proptest! {
@@ -63,7 +61,7 @@ proptest! {
                 prop_assert!(from[a] <= low && high <= from[a] + size[a]);
             }
             prop_assert!(voxels <= limit.max(inside));
-            let b = extract(c, p.start, patch, limit);
+            let b = extract(c, p.start, patch, limit).unwrap();
             prop_assert_eq!(b.image.len(), 2 * voxels);
             prop_assert_eq!(b.labels.len(), voxels);
             let [_, h, w] = c.shape;
@@ -80,7 +78,7 @@ proptest! {
         // Unless clipped at a border, the middle voxel is foreground.
         if p.start.iter().all(|&v| v > 0 && v < 25) {
             let i = p.start.iter().fold(0, |i, &v| i * 30 + v as usize + 2);
-            prop_assert_eq!(cases[0].labels[i], 1);
+            prop_assert_eq!(cases[0].voxels().unwrap().labels[i], 1);
         }
     }
 }
@@ -113,7 +111,7 @@ fn prefetcher_keeps_order_and_stops() {
         depth: 2,
         max_voxels: 10_000,
     };
-    let all: Vec<_> = Prefetcher::start(cases.clone(), plan).unwrap().collect();
+    let all: Vec<_> = Prefetcher::start(cases.clone(), plan).unwrap().map(|b| b.unwrap()).collect();
     let order: Vec<_> = all.iter().map(|b| (b.epoch, b.iteration)).collect();
     assert_eq!(order, (2..4).flat_map(|e| (0..5).map(move |i| (e, i))).collect::<Vec<_>>());
     for b in &all {

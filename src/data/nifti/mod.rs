@@ -12,7 +12,7 @@ mod header;
 mod write;
 
 pub use header::{DataType, Header, MAX_VALUES};
-pub use write::{write_image, write_image_i16, write_labels};
+pub use write::{write_image, write_image_f16, write_image_i16, write_labels};
 
 use crate::{Error, Result};
 use flate2::read::MultiGzDecoder;
@@ -61,6 +61,12 @@ fn file_pair(path: &Path) -> (PathBuf, PathBuf) {
         }
     }
     (path.to_path_buf(), path.to_path_buf())
+}
+
+/// All files of the volume at `path`: itself, or its `.hdr` and `.img`.
+pub fn files_of(path: &Path) -> Vec<PathBuf> {
+    let (header, image) = file_pair(path);
+    if header == image { vec![header] } else { vec![header, image] }
 }
 
 /// Opens a file, decompressing it if its first bytes say gzip. Returns the

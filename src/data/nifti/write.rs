@@ -3,6 +3,7 @@
 use super::header::{DataType, Header};
 use crate::{Error, Result, files};
 use flate2::{Compression, write::GzEncoder};
+use half::f16;
 use std::io::{BufWriter, Write};
 use std::path::Path;
 
@@ -13,17 +14,17 @@ use std::path::Path;
 /// # Errors
 /// `shape` differs from the reference's, the name does not end in `.nii` or
 /// `.nii.gz`, or writing fails; an existing file stays intact then.
-pub fn write_labels(
+pub fn write_labels<L: Copy + Into<u16>>(
     path: &Path,
-    labels: &[u16],
+    labels: &[L],
     shape: [usize; 3],
     reference: &Header,
 ) -> Result<()> {
     check(path, labels.len(), 1, shape, reference)?;
-    if labels.iter().all(|&l| l <= 255) {
-        save(path, 1, DataType::U8, reference, labels, |l, b| b.push(l as u8))
+    if labels.iter().all(|&l| l.into() <= 255) {
+        save(path, 1, DataType::U8, reference, labels, |l, b| b.push(l.into() as u8))
     } else {
-        save(path, 1, DataType::U16, reference, labels, |l, b| b.extend(l.to_le_bytes()))
+        save(path, 1, DataType::U16, reference, labels, |l, b| b.extend(l.into().to_le_bytes()))
     }
 }
 
@@ -41,6 +42,22 @@ pub fn write_image(
 ) -> Result<()> {
     check(path, data.len(), channels, shape, reference)?;
     save(path, channels, DataType::F32, reference, data, |v, b| b.extend(v.to_le_bytes()))
+}
+
+/// As [`write_image`], from values of half precision; the file has `f32`, which every reader knows.
+///
+/// # Errors
+/// As [`write_labels`].
+pub fn write_image_f16(
+    path: &Path,
+    data: &[f16],
+    channels: usize,
+    shape: [usize; 3],
+    reference: &Header,
+) -> Result<()> {
+    check(path, data.len(), channels, shape, reference)?;
+    let encode = |v: f16, b: &mut Vec<u8>| b.extend(v.to_f32().to_le_bytes());
+    save(path, channels, DataType::F32, reference, data, encode)
 }
 
 /// As [`write_image`], with 16-bit integers.

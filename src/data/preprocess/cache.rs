@@ -1,0 +1,177 @@
+//! Prepared cases on disk, in files named by the content they were made from.
+//!
+//! A file's name ends in a hash of the image and label files and of all parameters, so a case is
+//! read from the cache only if it would be prepared to the same voxels again. What cannot be read
+//! is prepared anew and replaced.
+
+use super::hold::Voxels;
+use super::{Fingerprint, Preprocessing};
+use crate::data::dataset::Case;
+use crate::data::nifti;
+use crate::{Error, Result, files};
+use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+/// Changes with the layout of the files and with the algorithms behind them.
+const VERSION: u32 = 1;
+/// Digits of the hash in a file's name.
+const DIGITS: usize = 24;
+
+/// Hash of the content of all of a case's files.
+pub(super) fn content(case: &Case) -> Result<blake3::Hash> {
+    let mut hasher = blake3::Hasher::new();
+    for path in case.images.iter().chain(&case.label).flat_map(|p| nifti::files_of(p)) {
+        let mut file = std::fs::File::open(&path).map_err(|e| Error::io("read", &path, e))?;
+        let mut one = blake3::Hasher::new();
+        std::io::copy(&mut file, &mut one).map_err(|e| Error::io("read", &path, e))?;
+        hasher.update(one.finalize().as_bytes());
+    }
+    Ok(hasher.finalize())
+}
+
+/// A name that holds a hash of what a file is made from.
+fn named(dir: &Path, stem: &str, ending: &str, sources: &[&[u8]]) -> PathBuf {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(&VERSION.to_le_bytes());
+    for source in sources {
+        hasher.update(&(source.len() as u64).to_le_bytes());
+        hasher.update(source);
+    }
+    let safe = |c: char| if c.is_alphanumeric() || "-_.".contains(c) { c } else { '_' };
+    let stem: String = stem.chars().take(100).map(safe).collect();
+    dir.join(format!("{stem}-{}.{ending}", &hasher.finalize().to_hex()[..DIGITS]))
+}
+
+/// The file of a case.
+pub(super) fn case_file(
+    dir: &Path,
+    name: &str,
+    content: &blake3::Hash,
+    by: &Preprocessing,
+    classes: usize,
+) -> PathBuf {
+    // Plain numbers and lists always have a JSON text.
+    let by = serde_json::to_vec(by).unwrap_or_default();
+    named(dir, name, "safetensors", &[content.as_bytes(), &by, &classes.to_le_bytes()])
+}
+
+/// The file of a data set's fingerprint. `ct`: which channels are CT.
+pub(super) fn fingerprint_file(
+    dir: &Path,
+    cases: &[Case],
+    contents: &[blake3::Hash],
+    ct: &[bool],
+    classes: usize,
+) -> PathBuf {
+    let contents: Vec<u8> = contents.iter().flat_map(|hash| *hash.as_bytes()).collect();
+    let names = cases.iter().map(|c| c.name.as_str()).collect::<Vec<_>>().join("\n");
+    let ct: Vec<u8> = ct.iter().map(|&c| u8::from(c)).collect();
+    let sources = [names.as_bytes(), &contents, &ct, &classes.to_le_bytes()];
+    named(dir, "fingerprint", "json", &sources)
+}
+
+/// Reads a fingerprint, if there is a whole one.
+pub(super) fn read_fingerprint(path: &Path) -> Option<Fingerprint> {
+    serde_json::from_slice(&std::fs::read(path).ok()?).ok()
+}
+
+/// Writes a fingerprint.
+pub(super) fn write_fingerprint(path: &Path, fingerprint: &Fingerprint) -> Result<()> {
+    let text = serde_json::to_vec_pretty(fingerprint)
+        .map_err(|e| Error::io("encode", path, std::io::Error::other(e)))?;
+    files::replace(path, &text)
+}
+
+/// What a case's file says beside its voxels.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Stored {
+    pub channels: usize,
+    pub shape: [usize; 3],
+    pub original_shape: [usize; 3],
+    pub crop_start: [usize; 3],
+    pub crop_shape: [usize; 3],
+}
+
+/// Writes a case.
+pub(super) fn write_case(path: &Path, stored: &Stored, voxels: &Voxels) -> Result<()> {
+    let encode =
+        |e: &dyn std::fmt::Display| Error::io("encode", path, std::io::Error::other(e.to_string()));
+    let [d, h, w] = stored.shape;
+    let text = serde_json::to_string(stored).map_err(|e| encode(&e))?;
+    let image = bytemuck::cast_slice(&voxels.image);
+    let view = |kind, shape, data| TensorView::new(kind, shape, data).map_err(|e| encode(&e));
+    let tensors = [
+        ("image", view(Dtype::F32, vec![stored.channels, d, h, w], image)?),
+        ("labels", view(Dtype::U8, vec![d, h, w], &voxels.labels)?),
+    ];
+    let metadata = HashMap::from([("case".to_string(), text)]);
+    let bytes = safetensors::serialize(tensors, Some(metadata)).map_err(|e| encode(&e))?;
+    files::replace(path, &bytes)
+}
+
+/// Reads a case.
+///
+/// # Errors
+/// No such file, or not a whole file of this layout.
+pub(super) fn read_case(path: &Path) -> Result<(Stored, Voxels)> {
+    let bytes = std::fs::read(path).map_err(|e| Error::io("read", path, e))?;
+    let broken = || {
+        Error::Input(format!(
+            "'{}' is no whole prepared case; remove it, and it is made again",
+            path.display()
+        ))
+    };
+    let (_, metadata) = SafeTensors::read_metadata(&bytes).map_err(|_| broken())?;
+    let text = metadata.metadata().as_ref().and_then(|m| m.get("case")).ok_or_else(broken)?;
+    let stored: Stored = serde_json::from_str(text).map_err(|_| broken())?;
+    let tensors = SafeTensors::deserialize(&bytes).map_err(|_| broken())?;
+    let part = |name: &str, kind: Dtype| {
+        tensors.tensor(name).ok().filter(|t| t.dtype() == kind).ok_or_else(broken)
+    };
+    let image: Vec<f32> = part("image", Dtype::F32)?
+        .data()
+        .chunks_exact(4)
+        .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
+        .collect();
+    let labels = part("labels", Dtype::U8)?.data().to_vec();
+    let voxels = stored.shape.iter().try_fold(1usize, |n, &e| n.checked_mul(e));
+    let fits = voxels
+        .is_some_and(|v| labels.len() == v && v.checked_mul(stored.channels) == Some(image.len()));
+    if !fits {
+        return Err(broken());
+    }
+    Ok((stored, Voxels { image, labels }))
+}
+
+/// Reads a case's voxels.
+pub(super) fn read_voxels(path: &Path) -> Result<Voxels> {
+    read_case(path).map(|(_, voxels)| voxels)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_case_survives_its_file_and_a_cut_file_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("case.safetensors");
+        let stored = Stored {
+            channels: 2,
+            shape: [1, 2, 3],
+            original_shape: [4; 3],
+            crop_start: [1; 3],
+            crop_shape: [1, 2, 3],
+        };
+        let voxels = Voxels { image: (0..12).map(|v| v as f32).collect(), labels: vec![2; 6] };
+        write_case(&path, &stored, &voxels).unwrap();
+        assert_eq!(read_case(&path).unwrap(), (stored, voxels));
+        let bytes = std::fs::read(&path).unwrap();
+        for cut in [0, 7, 50, bytes.len() - 1] {
+            std::fs::write(&path, &bytes[..cut]).unwrap();
+            assert!(read_case(&path).unwrap_err().to_string().contains("case.safetensors"));
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! Preprocessing as nnU-Net v1 does it: crop to the non-zero box, resample to the data set's
+//! spacing, normalise, and sample foreground voxels.
+//!
+//! Arrays are D, H, W. Files are read in their own axes; a prepared case's axes are those that
+//! [`Preprocessing::axes`] names, so that the coarsest one comes first.
+
+mod cache;
+mod fingerprint;
+mod hold;
+mod load;
+mod normalise;
+mod prepare;
+
+pub use fingerprint::{CaseFacts, Fingerprint, coarse_axis_first, target_spacing};
+pub use hold::Voxels;
+pub use load::{LoadedImage, crop, load_image, nonzero_box};
+pub use normalise::{Intensities, normalise};
+pub use prepare::{PrepareOptions, prepare, prepare_all, prepare_image};
+
+use super::nifti::Header;
+use crate::Result;
+use hold::Held;
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+use super::rng::{self, Purpose};
+
+/// Foreground voxels kept a class and case.
+pub const FOREGROUND_SAMPLES: usize = 10_000;
+/// Seed of the foreground sample, which belongs to the data, not to a run.
+const FOREGROUND_SEED: u64 = 1234;
+
+/// What preprocessing a data set decided; prediction repeats it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Preprocessing {
+    /// Voxel size in mm of prepared cases, along their own axes.
+    pub spacing_mm: [f64; 3],
+    /// The file's axis (0, 1, 2: D, H, W) that each prepared axis is.
+    #[serde(default = "file_axes")]
+    pub axes: [usize; 3],
+    /// Whether statistics are taken over non-zero voxels, with 0 outside.
+    pub nonzero_mask: bool,
+    /// For a CT channel the intensities of the data set's foreground; `None` for others. Empty:
+    /// no channel is CT.
+    pub ct: Vec<Option<Intensities>>,
+}
+
+fn file_axes() -> [usize; 3] {
+    [0, 1, 2]
+}
+
+impl Preprocessing {
+    /// Values of one entry a file axis, put in the order of the prepared axes.
+    pub fn permuted<T: Copy>(&self, of_file: [T; 3]) -> [T; 3] {
+        self.axes.map(|axis| of_file[axis])
+    }
+}
+
+/// The grid that a prepared image came from; D, H, W of the file.
+#[derive(Clone, Debug)]
+pub struct Origin {
+    /// Header of the (first) image file.
+    pub header: Header,
+    /// Edges of the whole volume.
+    pub shape: [usize; 3],
+    /// First voxel of the crop.
+    pub crop_start: [usize; 3],
+    /// Edges of the crop.
+    pub crop_shape: [usize; 3],
+    /// Voxel size in mm.
+    pub spacing_mm: [f64; 3],
+}
+
+/// An image that is cropped, resampled and normalised.
+#[derive(Clone, Debug)]
+pub struct PreparedImage {
+    /// Number of channels C.
+    pub channels: usize,
+    /// Edges along the prepared axes.
+    pub shape: [usize; 3],
+    /// C, D, H, W values.
+    pub image: Vec<f32>,
+    /// Where it came from.
+    pub origin: Origin,
+}
+
+/// A labelled case, ready for sampling. Its voxels may lie in a cache file.
+#[derive(Clone, Debug)]
+pub struct PreparedCase {
+    /// The case's name.
+    pub name: String,
+    /// Number of channels C.
+    pub channels: usize,
+    /// Edges along the prepared axes.
+    pub shape: [usize; 3],
+    /// Voxel size in mm along them.
+    pub spacing_mm: [f64; 3],
+    /// For class 1, 2...: flat indices of up to [`FOREGROUND_SAMPLES`] of its voxels, sorted.
+    pub foreground: Vec<Vec<u32>>,
+    /// Where it came from.
+    pub origin: Origin,
+    held: Held,
+}
+
+impl PreparedCase {
+    /// A case whose voxels stay in memory.
+    pub fn in_memory(
+        name: String,
+        image: PreparedImage,
+        labels: Vec<u8>,
+        classes: usize,
+        spacing_mm: [f64; 3],
+    ) -> Self {
+        PreparedCase {
+            name,
+            channels: image.channels,
+            shape: image.shape,
+            spacing_mm,
+            foreground: foreground(&labels, classes),
+            origin: image.origin,
+            held: Held::Always(Arc::new(Voxels { image: image.image, labels })),
+        }
+    }
+
+    /// Its voxels: from memory, or read from the cache.
+    ///
+    /// # Errors
+    /// The cache file cannot be read any more.
+    pub fn voxels(&self) -> Result<Arc<Voxels>> {
+        self.held.get()
+    }
+}
+
+/// All cases and what they were prepared by.
+#[derive(Clone, Debug)]
+pub struct Prepared {
+    /// In the order asked for.
+    pub cases: Vec<PreparedCase>,
+    /// Parameters.
+    pub preprocessing: Preprocessing,
+    /// What was found in the data set.
+    pub fingerprint: Fingerprint,
+}
+
+/// Flat indices of up to [`FOREGROUND_SAMPLES`] voxels of each class from 1 to
+/// `classes - 1`: all, or a fixed random choice; sorted.
+pub fn foreground(labels: &[u8], classes: usize) -> Vec<Vec<u32>> {
+    let mut found = vec![Vec::new(); classes.saturating_sub(1)];
+    for (i, &l) in labels.iter().enumerate() {
+        if let Some(list) = (l as usize).checked_sub(1).and_then(|c| found.get_mut(c)) {
+            list.push(i as u32);
+        }
+    }
+    for (c, list) in found.iter_mut().enumerate() {
+        if list.len() > FOREGROUND_SAMPLES {
+            let mut rng = rng::stream(FOREGROUND_SEED, Purpose::Foreground, &[c as u64 + 1]);
+            for i in 0..FOREGROUND_SAMPLES {
+                let j = i + rng::below(&mut rng, (list.len() - i) as u64) as usize;
+                list.swap(i, j);
+            }
+            list.truncate(FOREGROUND_SAMPLES);
+            list.sort_unstable();
+            list.shrink_to_fit();
+        }
+    }
+    found
+}

@@ -1,0 +1,435 @@
+//! From files to prepared images and cases.
+
+use super::cache::{self, Stored};
+use super::fingerprint::{foreground_values, prepared_shape, same_spacing};
+use super::hold::{Held, Pool, Voxels};
+use super::load::{LoadedImage, bad, load_image};
+use super::normalise::{nonzero_mask, normalise_within};
+use super::{CaseFacts, Fingerprint, Intensities, Origin, Prepared, PreparedCase, PreparedImage};
+use super::{Preprocessing, crop, foreground};
+use crate::data::dataset::{Case, Dataset};
+use crate::data::nifti::{self, voxel_name};
+use crate::data::resample::{Interpolation, resample_image, resample_labels, separate_axis};
+use crate::{Error, Result, files};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+
+/// How a data set is prepared.
+#[derive(Clone, Debug, Default)]
+pub struct PrepareOptions {
+    /// Host threads; 0: as many as cores.
+    pub threads: usize,
+    /// Target voxel size (D, H, W of the files, mm) instead of nnU-Net's rule.
+    pub spacing_mm: Option<[f64; 3]>,
+    /// Folder for prepared cases; without, all of them stay in memory.
+    pub cache: Option<PathBuf>,
+    /// Bytes of prepared cases in memory at a time, where there is a cache; without, half of
+    /// what the system has free.
+    pub memory_bytes: Option<u64>,
+}
+
+/// How far a preparation is.
+#[derive(Clone, Copy, Debug)]
+pub struct Progress {
+    /// What is done, for a person.
+    pub what: &'static str,
+    /// Cases done.
+    pub done: usize,
+    /// Cases in all.
+    pub of: usize,
+}
+
+/// Most voxels of a prepared image: they are counted by 32 bits.
+const MOST_VOXELS: usize = u32::MAX as usize;
+
+/// Loads one image and prepares it by a run's parameters, for prediction.
+///
+/// # Errors
+/// As [`load_image`]; besides an image that would have too many voxels.
+pub fn prepare_image(
+    images: &[PathBuf],
+    channels: usize,
+    by: &Preprocessing,
+) -> Result<PreparedImage> {
+    let loaded = load_image(images, channels)?;
+    check_size(&loaded, by, images.first())?;
+    Ok(to_grid(loaded, by))
+}
+
+/// Refuses images that a wrong spacing would blow up.
+fn check_size(loaded: &LoadedImage, by: &Preprocessing, file: Option<&PathBuf>) -> Result<()> {
+    let shape = prepared_shape(loaded.shape, loaded.spacing_mm, by);
+    let voxels = shape.iter().try_fold(loaded.channels, |n, &e| n.checked_mul(e));
+    if voxels.is_none_or(|n| n > MOST_VOXELS) {
+        let path = file.cloned().unwrap_or_default();
+        return Err(bad(
+            &path,
+            format!(
+                "has {:?} voxels of {:?} mm (z, y, x), which would become {shape:?} of {:?} mm; correct the spacing in its header",
+                loaded.shape, loaded.spacing_mm, by.spacing_mm
+            ),
+        ));
+    }
+    Ok(())
+}
+
+/// Turns, resamples and normalises an image.
+fn to_grid(loaded: LoadedImage, by: &Preprocessing) -> PreparedImage {
+    let channels = loaded.channels;
+    let from = by.permuted(loaded.shape);
+    let to = prepared_shape(loaded.shape, loaded.spacing_mm, by);
+    let mut image = permute(loaded.image, loaded.shape, by.axes);
+    let mut mask = by.nonzero_mask.then(|| nonzero_mask(&image, from.iter().product()));
+    if from != to {
+        let separate = separate_axis(by.permuted(loaded.spacing_mm), by.spacing_mm);
+        image = resample_image(&image, from, to, Interpolation::Cubic, separate);
+        mask = mask.map(|mask| {
+            let mask = resample_labels(bytemuck::cast_slice(&mask), from, to, separate);
+            mask.into_iter().map(|inside| inside == 1).collect()
+        });
+    }
+    normalise_within(&mut image, to.iter().product(), by, mask.as_deref());
+    let origin = Origin {
+        header: loaded.header,
+        shape: loaded.original_shape,
+        crop_start: loaded.crop_start,
+        crop_shape: loaded.shape,
+        spacing_mm: loaded.spacing_mm,
+    };
+    PreparedImage { channels, shape: to, image, origin }
+}
+
+/// Labels (D, H, W of the crop) on the grid of the prepared image.
+fn labels_to_grid(labels: Vec<u8>, origin: &Origin, to: [usize; 3], by: &Preprocessing) -> Vec<u8> {
+    let from = by.permuted(origin.crop_shape);
+    let separate = separate_axis(by.permuted(origin.spacing_mm), by.spacing_mm);
+    resample_labels(&permute(labels, origin.crop_shape, by.axes), from, to, separate)
+}
+
+/// Puts the axes of volumes (any number behind one another, D, H, W `shape`) in another order:
+/// axis i of the result is axis `axes[i]` of the input.
+fn permute<T: Copy>(data: Vec<T>, shape: [usize; 3], axes: [usize; 3]) -> Vec<T> {
+    if axes == [0, 1, 2] {
+        return data;
+    }
+    let strides = [shape[1] * shape[2], shape[2], 1];
+    let [d, h, w] = axes.map(|axis| shape[axis]);
+    let [sd, sh, sw] = axes.map(|axis| strides[axis]);
+    let mut out = Vec::with_capacity(data.len());
+    for volume in data.chunks_exact((d * h * w).max(1)) {
+        for z in 0..d {
+            for y in 0..h {
+                out.extend((0..w).map(|x| volume[z * sd + y * sh + x * sw]));
+            }
+        }
+    }
+    out
+}
+
+/// A case as it lies in its files, cropped.
+struct LoadedCase {
+    image: LoadedImage,
+    labels: Vec<u8>,
+}
+
+impl LoadedCase {
+    fn bytes(&self) -> u64 {
+        (self.image.image.len() * 4 + self.labels.len()) as u64
+    }
+}
+
+fn load_case(dataset: &Dataset, case: &Case) -> Result<LoadedCase> {
+    let Some(path) = &case.label else {
+        return Err(Error::Input(format!(
+            "the case '{}' has no label map; add one to labelsTr",
+            case.name
+        )));
+    };
+    let image = load_image(&case.images, dataset.modalities.len())?;
+    let l = nifti::read_labels(path)?;
+    // The origin is not compared: it does not matter for training.
+    if l.shape != image.original_shape || !same_spacing(l.spacing_mm, image.spacing_mm) {
+        return Err(bad(
+            path,
+            format!(
+                "has shape {:?} and spacing {:?} mm, but the image of '{}' has {:?} and {:?} mm (z, y, x); bring both to one grid",
+                l.shape, l.spacing_mm, case.name, image.original_shape, image.spacing_mm
+            ),
+        ));
+    }
+    let classes = dataset.labels.len();
+    if let Some(i) = l.labels.iter().position(|&v| v as usize >= classes) {
+        return Err(bad(
+            path,
+            format!(
+                "has the label {} at voxel {}, but dataset.json lists only 0 to {}; correct one of them",
+                l.labels[i],
+                voxel_name(i, l.shape),
+                classes - 1
+            ),
+        ));
+    }
+    let cut = crop(&l.labels, 1, l.shape, image.crop_start, image.shape);
+    let labels = cut.into_iter().map(|v| v as u8).collect();
+    Ok(LoadedCase { image, labels })
+}
+
+/// What one case adds to the fingerprint.
+struct Facts {
+    case: CaseFacts,
+    /// Every tenth foreground voxel of each CT channel.
+    ct: Vec<Vec<f32>>,
+    /// The case itself, while there is room.
+    kept: Option<LoadedCase>,
+}
+
+fn facts(case: &Case, loaded: LoadedCase, ct: &[bool], room: &AtomicU64) -> Facts {
+    let image = &loaded.image;
+    let ct = foreground_values(image, |i| loaded.labels[i] > 0, ct);
+    let case = CaseFacts {
+        name: case.name.clone(),
+        shape: image.original_shape,
+        crop_shape: image.shape,
+        spacing_mm: image.spacing_mm,
+    };
+    let bytes = loaded.bytes();
+    let take = |left: u64| left.checked_sub(bytes);
+    let fits = room.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok();
+    Facts { case, ct, kept: fits.then_some(loaded) }
+}
+
+/// Threads and where they report.
+struct Workers<'a> {
+    pool: rayon::ThreadPool,
+    progress: &'a mut dyn FnMut(Progress),
+}
+
+impl Workers<'_> {
+    /// Does `work` for the numbers from 0 to `count`, as many at a time as there are threads.
+    /// Results in order.
+    ///
+    /// # Errors
+    /// The first in order.
+    fn each<R: Send>(
+        &mut self,
+        what: &'static str,
+        count: usize,
+        work: impl Fn(usize) -> Result<R> + Sync,
+    ) -> Result<Vec<R>> {
+        let (pool, next) = (&self.pool, AtomicUsize::new(0));
+        let results: Mutex<Vec<(usize, Result<R>)>> = Mutex::new(Vec::new());
+        let (sender, receiver) = mpsc::channel();
+        std::thread::scope(|scope| {
+            for _ in 0..pool.current_num_threads().min(count) {
+                let (sender, next, results, work) = (sender.clone(), &next, &results, &work);
+                scope.spawn(move || {
+                    loop {
+                        let number = next.fetch_add(1, Ordering::Relaxed);
+                        if number >= count {
+                            return;
+                        }
+                        // Within the pool, so that parts of a case are done side by side too.
+                        let result = pool.install(|| work(number));
+                        let mut all = results.lock().unwrap_or_else(PoisonError::into_inner);
+                        all.push((number, result));
+                        // Nobody listens any more only if this thread's owner panicked.
+                        let _ = sender.send(());
+                    }
+                });
+            }
+            drop(sender);
+            for (done, ()) in receiver.iter().enumerate() {
+                (self.progress)(Progress { what, done: done + 1, of: count });
+            }
+        });
+        let mut results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
+        results.sort_by_key(|(number, _)| *number);
+        results.into_iter().map(|(_, result)| result).collect()
+    }
+}
+
+/// Prepares cases by parameters that are decided over all of them, all in memory.
+///
+/// # Errors
+/// As [`prepare`].
+pub fn prepare_all(dataset: &Dataset, cases: &[Case], threads: usize) -> Result<Prepared> {
+    prepare(dataset, cases, &PrepareOptions { threads, ..Default::default() }, &mut |_| ())
+}
+
+/// Prepares cases by parameters that are decided over all of them.
+///
+/// # Errors
+/// The first case in order that cannot be read or is inconsistent; a cache that cannot be
+/// written.
+pub fn prepare(
+    dataset: &Dataset,
+    cases: &[Case],
+    options: &PrepareOptions,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<Prepared> {
+    if cases.is_empty() {
+        return Err(Error::Input(format!(
+            "'{}' has no cases to prepare; add some",
+            dataset.dir.display()
+        )));
+    }
+    let threads = options.threads;
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().map_err(|e| {
+        Error::Usage(format!("cannot start {threads} threads ({e}); use fewer with --threads"))
+    })?;
+    if let Some(dir) = &options.cache {
+        files::create_folder(dir)?;
+    }
+    let room = options.memory_bytes.unwrap_or_else(half_of_free_memory);
+    let mut workers = Workers { pool, progress };
+    let contents = match &options.cache {
+        Some(_) => workers.each("looking at", cases.len(), |i| cache::content(&cases[i]))?,
+        None => Vec::new(),
+    };
+    let (fingerprint, loaded) = survey(dataset, cases, &contents, options, room, &mut workers)?;
+    let by = fingerprint.preprocessing(options.spacing_mm);
+    let classes = dataset.labels.len();
+    let pool = Arc::new(Pool::new(room));
+    let loaded: Vec<Mutex<Option<LoadedCase>>> = loaded.into_iter().map(Mutex::new).collect();
+    let one = |i: usize| -> Result<PreparedCase> {
+        let case = &cases[i];
+        let kept = loaded
+            .get(i)
+            .and_then(|slot| slot.lock().unwrap_or_else(PoisonError::into_inner).take());
+        let make = || {
+            let loaded = kept.map_or_else(|| load_case(dataset, case), Ok)?;
+            check_size(&loaded.image, &by, case.images.first())?;
+            let image = to_grid(loaded.image, &by);
+            let labels = labels_to_grid(loaded.labels, &image.origin, image.shape, &by);
+            Ok((image, labels))
+        };
+        match (&options.cache, contents.get(i)) {
+            (Some(dir), Some(content)) => {
+                let file = cache::case_file(dir, &case.name, content, &by, classes);
+                cached(case, file, &by, classes, &pool, make)
+            }
+            _ => {
+                let (image, labels) = make()?;
+                let name = case.name.clone();
+                Ok(PreparedCase::in_memory(name, image, labels, classes, by.spacing_mm))
+            }
+        }
+    };
+    let cases = workers.each("preparing", cases.len(), one)?;
+    Ok(Prepared { cases, preprocessing: by, fingerprint })
+}
+
+/// A case from its file in the cache, which is made if need be.
+fn cached(
+    case: &Case,
+    file: PathBuf,
+    by: &Preprocessing,
+    classes: usize,
+    pool: &Arc<Pool>,
+    make: impl FnOnce() -> Result<(PreparedImage, Vec<u8>)>,
+) -> Result<PreparedCase> {
+    let (stored, voxels, header) = match (cache::read_case(&file), case.images.first()) {
+        (Ok((stored, voxels)), Some(image)) => (stored, voxels, nifti::read_header(image)?),
+        _ => {
+            let (image, labels) = make()?;
+            let stored = Stored {
+                channels: image.channels,
+                shape: image.shape,
+                original_shape: image.origin.shape,
+                crop_start: image.origin.crop_start,
+                crop_shape: image.origin.crop_shape,
+            };
+            let voxels = Voxels { image: image.image, labels };
+            cache::write_case(&file, &stored, &voxels)?;
+            (stored, voxels, image.origin.header)
+        }
+    };
+    let foreground = foreground(&voxels.labels, classes);
+    pool.add(file.clone(), Arc::new(voxels));
+    Ok(PreparedCase {
+        name: case.name.clone(),
+        channels: stored.channels,
+        shape: stored.shape,
+        spacing_mm: by.spacing_mm,
+        foreground,
+        origin: Origin {
+            spacing_mm: header.spacing_mm(),
+            header,
+            shape: stored.original_shape,
+            crop_start: stored.crop_start,
+            crop_shape: stored.crop_shape,
+        },
+        held: Held::Cached { file, pool: pool.clone() },
+    })
+}
+
+/// The fingerprint of the cases, and those that were read for it while there was room.
+fn survey(
+    dataset: &Dataset,
+    cases: &[Case],
+    contents: &[blake3::Hash],
+    options: &PrepareOptions,
+    room: u64,
+    workers: &mut Workers,
+) -> Result<(Fingerprint, Vec<Option<LoadedCase>>)> {
+    let ct = dataset.ct_channels();
+    let classes = dataset.labels.len();
+    let file = options
+        .cache
+        .as_ref()
+        .map(|dir| cache::fingerprint_file(dir, cases, contents, &ct, classes));
+    if let Some(known) = file.as_deref().and_then(cache::read_fingerprint) {
+        return Ok((known, Vec::new()));
+    }
+    let room = AtomicU64::new(room);
+    let found = workers.each("reading", cases.len(), |i| {
+        Ok(facts(&cases[i], load_case(dataset, &cases[i])?, &ct, &room))
+    })?;
+    let mut fingerprint = Fingerprint { cases: Vec::new(), ct: Vec::new() };
+    let mut values: Vec<Vec<f32>> = vec![Vec::new(); ct.len()];
+    let mut loaded = Vec::new();
+    for facts in found {
+        fingerprint.cases.push(facts.case);
+        values.iter_mut().zip(facts.ct).for_each(|(all, one)| all.extend(one));
+        loaded.push(facts.kept);
+    }
+    let of = |(values, &is_ct): (Vec<f32>, &bool)| is_ct.then(|| Intensities::of(values));
+    fingerprint.ct = values.into_iter().zip(&ct).map(of).collect();
+    if let Some(file) = &file {
+        cache::write_fingerprint(file, &fingerprint)?;
+    }
+    Ok((fingerprint, loaded))
+}
+
+/// Half of the memory that the system has to give, in bytes.
+fn half_of_free_memory() -> u64 {
+    /// Where the system does not tell.
+    const UNKNOWN: u64 = 2 << 30;
+    let free = sysinfo::System::new().map(|mut system| {
+        system.refresh_memory();
+        system.available_memory() / 2
+    });
+    free.unwrap_or(UNKNOWN)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        /// Axes put in another order and back are as they were.
+        #[test]
+        fn permutations_are_undone(
+            shape in prop::array::uniform3(1usize..6),
+            axes in Just([0usize, 1, 2]).prop_shuffle(),
+        ) {
+            let axes: [usize; 3] = axes;
+            let data: Vec<u32> = (0..2 * shape.iter().product::<usize>() as u32).collect();
+            let turned = permute(data.clone(), shape, axes);
+            let back = std::array::from_fn(|i| axes.iter().position(|&a| a == i).unwrap());
+            prop_assert_eq!(permute(turned, axes.map(|a| shape[a]), back), data);
+        }
+    }
+}
