@@ -134,7 +134,7 @@ impl Augment {
             policy: (self.policy.as_os_str() != "default").then(|| self.policy.clone()),
             fold: self.fold,
             values: self.values.fields(),
-            patch: self.patch.as_deref().map(edges).transpose()?,
+            patch: self.patch.as_deref().map(|text| edges("--patch", text)).transpose()?,
             mirror: !self.no_mirror,
             channel: self.channel,
             adapter: self.device.choice(),

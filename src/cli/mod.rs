@@ -5,9 +5,12 @@ mod completions;
 mod demo;
 mod devices;
 mod evaluate;
+mod network;
+mod plan;
 mod policy;
 mod predict;
 mod progress;
+mod search;
 mod table;
 mod train;
 
@@ -54,6 +57,8 @@ enum Command {
     Demo(demo::Demo),
     /// Dice, IoU and counts of predictions against references.
     Evaluate(evaluate::Evaluate),
+    /// Plans patch and network for a data set, and forecasts memory and time.
+    Plan(Box<plan::Plan>),
     /// Prints learned policies.
     Policy(policy::PolicyCommand),
     /// Segments images with the networks of a run.
@@ -89,6 +94,7 @@ pub fn run() -> ExitCode {
         Command::Devices(command) => command.run(),
         Command::Demo(command) => command.run(),
         Command::Evaluate(command) => command.run(),
+        Command::Plan(command) => command.run(),
         Command::Policy(command) => command.run(),
         Command::Predict(command) => command.run(),
         Command::Train(command) => command.run(),
@@ -133,11 +139,11 @@ fn print(text: &str) -> Result<()> {
     }
 }
 
-/// The three edges of `--patch`.
-fn edges(text: &str) -> Result<[u32; 3]> {
-    let list: Option<Vec<u32>> = text.split(',').map(|e| e.trim().parse().ok()).collect();
+/// The three numbers D,H,W of a flag.
+fn edges<T: std::str::FromStr>(flag: &str, text: &str) -> Result<[T; 3]> {
+    let list: Option<Vec<T>> = text.split(',').map(|e| e.trim().parse().ok()).collect();
     list.and_then(|l| l.try_into().ok()).ok_or_else(|| {
-        Error::Usage(format!("--patch '{text}' is no D,H,W; give three edges as in 40,56,40"))
+        Error::Usage(format!("{flag} '{text}' is no D,H,W; give three numbers as in 40,56,40"))
     })
 }
 

@@ -1,6 +1,7 @@
 //! What a training shows: a bar with the time left on a terminal, plain lines elsewhere.
 
 use super::say;
+use crate::data::preprocess::Progress;
 use crate::train::{Epoch, Event};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
@@ -30,6 +31,9 @@ impl TrainProgress {
     pub fn show(&mut self, event: Event) {
         match event {
             Event::Note(sentence) => self.line(sentence),
+            Event::Preparing(Progress { what, done, of }) => {
+                self.bar.set_message(format!("{what} cases, {done} of {of}"));
+            }
             Event::Iteration { done, loss } => {
                 let epoch = (done.saturating_sub(1)) / self.iterations + 1;
                 self.bar.set_message(format!("epoch {epoch}/{}  loss {loss:.4}", self.epochs));
@@ -49,6 +53,36 @@ impl TrainProgress {
 
     fn line(&self, text: &str) {
         self.bar.suspend(|| say(text));
+    }
+}
+
+/// A bar over the cases of a data set, on stderr; hidden with `--quiet` and where stderr is no
+/// terminal.
+pub(super) struct CaseProgress(ProgressBar);
+
+impl CaseProgress {
+    pub fn new() -> Self {
+        let target = match super::quiet() {
+            true => ProgressDrawTarget::hidden(),
+            false => ProgressDrawTarget::stderr_with_hz(4),
+        };
+        let bar = ProgressBar::with_draw_target(None, target);
+        if let Ok(style) = ProgressStyle::with_template("{msg}  {wide_bar} {pos}/{len}") {
+            bar.set_style(style);
+        }
+        CaseProgress(bar)
+    }
+
+    /// `done` of `of` cases are through what is said.
+    pub fn show(&mut self, what: &str, done: usize, of: usize) {
+        self.0.set_length(of as u64);
+        self.0.set_position(done as u64);
+        self.0.set_message(format!("{what} cases"));
+    }
+
+    /// Removes the bar.
+    pub fn finish(&self) {
+        self.0.finish_and_clear();
     }
 }
 

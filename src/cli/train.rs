@@ -1,14 +1,14 @@
 //! `asng-wgpu train DATASET`.
 
 use super::evaluate::label_rows;
+use super::network::NetworkFlags;
 use super::progress::TrainProgress;
+use super::search::SearchFlags;
 use super::table::table;
 use super::{DeviceFlags, checked_shaders, print, say};
 use crate::error::{Error, Result};
 use crate::nn::step::Optimizer;
-use crate::train::{
-    Schedule, SearchMode, SearchOptions, SearchValidation, SearcherKind, TrainOptions, train,
-};
+use crate::train::{Schedule, TrainOptions, fold_count, is_trained, train};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -28,27 +28,19 @@ pub(super) struct Train {
     /// Folder of the run [default: runs/<data set>-<time>].
     #[arg(long)]
     out: Option<PathBuf>,
-    /// Fold of the cross-validation, 0 to 4.
-    #[arg(long, default_value_t = 0)]
-    fold: usize,
+    /// Fold of the cross-validation, 0 to 4; or all, one after the other.
+    #[arg(long, default_value = "0", value_name = "N|all", value_parser = fold)]
+    fold: FoldChoice,
+    /// Folder of prepared cases, which several runs may share [default: cache in the run's
+    /// folder].
+    #[arg(long, value_name = "DIR")]
+    cache: Option<PathBuf>,
     /// Epochs.
     #[arg(long, default_value_t = 200)]
     epochs: u64,
     /// Iterations an epoch.
     #[arg(long, default_value_t = 250)]
     iterations: u64,
-    /// Samples a batch.
-    #[arg(long, default_value_t = 2)]
-    batch_size: u32,
-    /// Patch edges in voxels: D,H,W.
-    #[arg(long, value_delimiter = ',', num_args = 1, default_value = "64,64,64")]
-    patch: Vec<u32>,
-    /// Features of the full-resolution level, doubled a level.
-    #[arg(long, default_value_t = 32)]
-    features: u32,
-    /// Levels, 2 to 7 [default: by nnU-Net's rules].
-    #[arg(long)]
-    levels: Option<u32>,
     /// Optimizer: Adam with amsgrad, or SGD with Nesterov momentum 0.99.
     #[arg(long, value_enum, default_value = "adam")]
     optimizer: Optimizer,
@@ -73,36 +65,10 @@ pub(super) struct Train {
     /// Do not predict and evaluate the validation cases at the end.
     #[arg(long)]
     no_validate: bool,
-    /// Who chooses the augmentation.
-    #[arg(long, value_enum, default_value = "asng", help_heading = "Search")]
-    searcher: SearcherKind,
-    /// For `--searcher fixed`: the policy.json of a run.
-    #[arg(long, help_heading = "Search")]
-    policy: Option<PathBuf>,
-    /// Candidate policies an iteration, each with a batch of its own [default: 2 for searches, 1
-    /// otherwise].
-    #[arg(long, help_heading = "Search")]
-    lambda: Option<usize>,
-    /// Judge the candidates of the weight step, or fresh ones as in the paper.
-    #[arg(long, value_enum, default_value = "shared", help_heading = "Search")]
-    search_mode: SearchMode,
-    /// Judge candidates on a quarter of the training cases, set aside until the search stops, or on
-    /// the fold's own validation cases (their results are optimistic then).
-    #[arg(long, value_enum, default_value = "inner", help_heading = "Search")]
-    search_val: SearchValidation,
-    /// A policy step every so many iterations.
-    #[arg(long, default_value_t = 1, help_heading = "Search")]
-    search_every: u64,
-    /// Share of the epochs after which the distribution is frozen and all training cases are used.
-    #[arg(long, default_value_t = 0.8, help_heading = "Search")]
-    search_until: f64,
-    /// Where the distribution starts: uniform, default (near nnU-Net's policy), or the policy.json
-    /// of a run.
-    #[arg(long, default_value = "uniform", help_heading = "Search")]
-    search_init: String,
-    /// TOML or JSON file with another policy space.
-    #[arg(long, help_heading = "Search")]
-    space: Option<PathBuf>,
+    #[command(flatten)]
+    network: NetworkFlags,
+    #[command(flatten)]
+    search: SearchFlags,
     /// Seed of everything random.
     #[arg(long, default_value_t = 0)]
     seed: u64,
@@ -114,26 +80,7 @@ pub(super) struct Train {
 }
 
 impl Train {
-    fn search(&self) -> SearchOptions {
-        let searcher = self.searcher;
-        let learns = matches!(searcher, SearcherKind::Asng | SearcherKind::Sng);
-        SearchOptions {
-            searcher,
-            policy: self.policy.clone(),
-            lambda: self.lambda.unwrap_or(if learns { 2 } else { 1 }),
-            mode: self.search_mode,
-            validation: self.search_val,
-            every: self.search_every,
-            until: self.search_until,
-            init: self.search_init.clone(),
-            space: self.space.clone(),
-        }
-    }
-
     fn options(&self) -> Result<TrainOptions> {
-        let patch: [u32; 3] = self.patch.clone().try_into().map_err(|_| {
-            Error::Usage("--patch needs three edges, as in --patch 40,56,40".to_string())
-        })?;
         let default_out = || {
             let name = self.dataset.file_name().map(|n| n.to_string_lossy().into_owned());
             let time = jiff::ZonedDateTime::now().strftime("%Y%m%d-%H%M%S").to_string();
@@ -143,30 +90,26 @@ impl Train {
             Optimizer::Adam => 3e-4,
             Optimizer::Sgd => 1e-2,
         };
-        let options = TrainOptions {
-            dataset: self.dataset.clone(),
+        let mut options = TrainOptions {
             out: self.out.clone().unwrap_or_else(default_out),
-            fold: self.fold,
+            cache: self.cache.clone(),
             epochs: self.epochs,
             iterations: self.iterations,
             validate_every: self.val_every,
-            batch: self.batch_size,
-            patch,
-            features: self.features,
-            levels: self.levels.unwrap_or(0),
             optimizer: self.optimizer,
             learning_rate: self.lr.unwrap_or(learning_rate),
             schedule: self.schedule,
             clip: self.clip,
             batch_dice: self.batch_dice,
             mirror: !self.no_mirror,
-            search: self.search(),
             validate: !self.no_validate,
             seed: self.seed,
             threads: self.threads,
             adapter: self.device.choice(),
             checked_shaders: checked_shaders(),
+            ..TrainOptions::new(&self.dataset, self.search.options())
         };
+        self.network.apply(&mut options)?;
         options.check()?;
         Ok(options)
     }
@@ -182,14 +125,43 @@ impl Train {
             }
         })
         .map_err(|e| Error::Device(format!("signals cannot be handled: {e}")))?;
-        let mut progress = TrainProgress::new(options.epochs, options.iterations);
-        let trained = train(&options, &stop, &mut |event| progress.show(event));
-        progress.finish();
-        let trained = trained?;
-        if let Some(summary) = &trained.summary {
-            print(&table(&label_rows(summary)))?;
+        let folds: Vec<usize> = match self.fold {
+            FoldChoice::One(fold) => vec![fold],
+            FoldChoice::All => (0..fold_count(&options)?).collect(),
+        };
+        let several = folds.len() > 1;
+        for fold in folds {
+            let options = TrainOptions { fold, ..options.clone() };
+            if several && is_trained(&options) {
+                say(&format!("fold {fold} is trained already"));
+                continue;
+            }
+            if several {
+                say(&format!("fold {fold}"));
+            }
+            let mut progress = TrainProgress::new(options.epochs, options.iterations);
+            let trained = train(&options, &stop, &mut |event| progress.show(event));
+            progress.finish();
+            if let Some(summary) = &trained?.summary {
+                print(&table(&label_rows(summary)))?;
+            }
         }
         say(&format!("the run is in '{}'", options.out.display()));
         Ok(())
+    }
+}
+
+/// Which folds are trained.
+#[derive(Clone, Copy, Debug)]
+enum FoldChoice {
+    One(usize),
+    All,
+}
+
+fn fold(text: &str) -> std::result::Result<FoldChoice, String> {
+    match (text, text.parse()) {
+        ("all", _) => Ok(FoldChoice::All),
+        (_, Ok(number)) => Ok(FoldChoice::One(number)),
+        _ => Err("give a number from 0, or all".into()),
     }
 }

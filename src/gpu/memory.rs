@@ -1,5 +1,6 @@
 //! Placing slots in device memory: lifetimes are known, so transient slots share storage.
 
+use super::caps::Caps;
 use super::device::Gpu;
 use super::recording::Recording;
 use super::slot::{Lifetime, SlotId, SlotKind, Slots};
@@ -70,6 +71,27 @@ impl MemoryPlan {
         self.resources.iter().map(|(kind, _)| kind.bytes()).sum()
     }
 
+    /// Whether each resource is within a device's limits.
+    ///
+    /// # Errors
+    /// [`Error::Device`] naming the first that is not.
+    pub fn check(&self, caps: &Caps) -> Result<()> {
+        for (kind, name) in &self.resources {
+            let too_large = match *kind {
+                SlotKind::Buffer { bytes } => bytes > caps.max_buffer_bytes,
+                SlotKind::Texture { size } => size.iter().any(|&e| e > caps.max_texture_3d),
+            };
+            if too_large {
+                return Err(Error::Device(format!(
+                    "'{name}' needs {} MiB in one piece, more than this device allows; use a \
+                     smaller --patch, --features or --batch-size",
+                    kind.bytes() >> 20
+                )));
+            }
+        }
+        Ok(())
+    }
+
     /// Number of buffers and textures.
     pub fn resources(&self) -> usize {
         self.resources.len()
@@ -98,20 +120,7 @@ impl Memory {
     /// # Errors
     /// [`Error::Device`] when a slot exceeds the device's limits or memory runs out.
     pub fn new(gpu: &Gpu, slots: &Slots, plan: &MemoryPlan) -> Result<Self> {
-        let caps = gpu.caps();
-        for (kind, name) in &plan.resources {
-            let too_large = match *kind {
-                SlotKind::Buffer { bytes } => bytes > caps.max_buffer_bytes,
-                SlotKind::Texture { size } => size.iter().any(|&e| e > caps.max_texture_3d),
-            };
-            if too_large {
-                return Err(Error::Device(format!(
-                    "'{name}' needs {} MiB in one piece, more than this device allows; use a \
-                     smaller --patch, --features or --batch-size",
-                    kind.bytes() >> 20
-                )));
-            }
-        }
+        plan.check(gpu.caps())?;
         let resources = gpu.guarded("allocating memory", || {
             plan.resources.iter().map(|(kind, name)| gpu.create(*kind, name)).collect()
         })?;

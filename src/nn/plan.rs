@@ -37,27 +37,7 @@ impl NetworkPlan {
         spacing_mm: [f64; 3],
         levels: u32,
     ) -> Self {
-        let mut spacing = spacing_mm;
-        let mut edges = patch;
-        let mut pools = Vec::new();
-        let mut kernels = vec![kernel_of(spacing)];
-        let most = if levels == 0 { 6 } else { levels };
-        while kernels.len() < most as usize {
-            let finest = spacing.iter().copied().fold(f64::INFINITY, f64::min);
-            let pool: [u32; 3] = std::array::from_fn(|axis| {
-                let large = edges[axis] >= 8 && edges[axis].is_multiple_of(2);
-                if large && spacing[axis] / finest < 2.0 { 2 } else { 1 }
-            });
-            if pool == [1, 1, 1] {
-                break;
-            }
-            for axis in 0..3 {
-                edges[axis] /= pool[axis];
-                spacing[axis] *= f64::from(pool[axis]);
-            }
-            pools.push(pool);
-            kernels.push(kernel_of(spacing));
-        }
+        let (pools, kernels) = topology(patch, spacing_mm, levels, |edge| edge.is_multiple_of(2));
         NetworkPlan { in_channels, classes, base_features, patch, batch, pools, kernels }
     }
 
@@ -144,6 +124,56 @@ impl NetworkPlan {
     }
 }
 
+/// Most levels that the rules make by themselves.
+const MOST_LEVELS: u32 = 6;
+
+/// Pools and kernels by nnU-Net's rules, of axes whose edge `can_halve`.
+fn topology(
+    patch: [u32; 3],
+    spacing_mm: [f64; 3],
+    levels: u32,
+    can_halve: impl Fn(u32) -> bool,
+) -> (Vec<[u32; 3]>, Vec<[u32; 3]>) {
+    let (mut edges, mut spacing) = (patch, spacing_mm);
+    let mut pools = Vec::new();
+    let mut kernels = vec![kernel_of(spacing)];
+    let most = if levels == 0 { MOST_LEVELS } else { levels };
+    while kernels.len() < most as usize {
+        let finest = spacing.iter().copied().fold(f64::INFINITY, f64::min);
+        let pool: [u32; 3] = std::array::from_fn(|axis| {
+            let large = edges[axis] >= 8 && can_halve(edges[axis]);
+            if large && spacing[axis] / finest < 2.0 { 2 } else { 1 }
+        });
+        if pool == [1, 1, 1] {
+            break;
+        }
+        for axis in 0..3 {
+            edges[axis] /= pool[axis];
+            spacing[axis] *= f64::from(pool[axis]);
+        }
+        pools.push(pool);
+        kernels.push(kernel_of(spacing));
+    }
+    (pools, kernels)
+}
+
+/// What each edge of a patch must be a multiple of, so that the rules can pool it as often as its
+/// size allows.
+pub fn divisors(patch: [u32; 3], spacing_mm: [f64; 3], levels: u32) -> [u32; 3] {
+    let (pools, _) = topology(patch, spacing_mm, levels, |_| true);
+    std::array::from_fn(|axis| pools.iter().map(|pool| pool[axis]).product())
+}
+
+/// The smallest patch of at least these edges that suits the rules.
+pub fn divisible_patch(edges: [usize; 3], spacing_mm: [f64; 3], levels: u32) -> [u32; 3] {
+    let mut patch = edges.map(|edge| (edge.clamp(1, 1 << 16)) as u32);
+    if patch.iter().all(|&edge| edge < 8) {
+        patch = [8; 3];
+    }
+    let divisors = divisors(patch, spacing_mm, levels);
+    std::array::from_fn(|axis| patch[axis].next_multiple_of(divisors[axis]))
+}
+
 fn kernel_of(spacing: [f64; 3]) -> [u32; 3] {
     let finest = spacing.iter().copied().fold(f64::INFINITY, f64::min);
     // Only the slowest axis may be flat: the kernels of the network are 1x3x3 and 3x3x3.
@@ -181,6 +211,22 @@ mod tests {
         let plan = NetworkPlan::from_spacing(1, 2, 8, [32, 32, 32], 1, [1.0; 3], 4);
         let weights = plan.head_weights();
         assert!((weights[0] - 2.0 / 3.0).abs() < 1e-7 && weights[2] == 0.0);
+    }
+
+    #[test]
+    fn patches_are_made_divisible() {
+        assert_eq!(divisible_patch([35, 50, 36], [1.0; 3], 0), [40, 56, 40]);
+        assert_eq!(divisible_patch([20, 320, 256], [3.6, 0.6, 0.6], 0), [20, 320, 256]);
+        assert_eq!(divisible_patch([5, 6, 7], [1.0; 3], 0), [8; 3]);
+        assert_eq!(divisible_patch([61; 3], [1.0; 3], 3), [64; 3]);
+        for edges in [[9, 33, 70], [128, 31, 8], [17, 17, 200], [3, 90, 41]] {
+            for spacing in [[1.0; 3], [5.0, 1.0, 1.0], [2.5, 0.7, 0.7]] {
+                let patch = divisible_patch(edges, spacing, 0);
+                assert!((0..3).all(|i| patch[i] as usize >= edges[i]));
+                let plan = NetworkPlan::from_spacing(1, 2, 8, patch, 2, spacing, 0);
+                plan.validate().unwrap_or_else(|e| panic!("{edges:?} {spacing:?}: {e}"));
+            }
+        }
     }
 
     #[test]

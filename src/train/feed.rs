@@ -43,11 +43,12 @@ impl Feed {
     pub fn new(
         cases: &Arc<Vec<Arc<PreparedCase>>>,
         options: &TrainOptions,
+        patch: [u32; 3],
         purpose: Purpose,
         epochs: (u64, u64),
         iterations: u64,
     ) -> Result<Self> {
-        let patch = options.patch.map(|e| e as usize);
+        let patch = patch.map(|e| e as usize);
         let sampler = PatchSampler::new(patch, options.batch as usize, OVERSAMPLE);
         // Whole cases up to twice the patch along each axis, so that most draws find all they
         // reach; the others cut their box themselves.
@@ -69,13 +70,11 @@ impl Feed {
     }
 }
 
-/// Voxels that the largest source box of these cases needs.
-pub(super) fn source_voxels(cases: &[Arc<PreparedCase>], patch: [u32; 3], max_bytes: u64) -> u64 {
-    let largest = cases.iter().map(|c| c.shape.iter().product()).max().unwrap_or(0);
-    let channels = cases.first().map_or(1, |c| c.channels.max(1)) as u64;
+/// Voxels that the largest source box needs, where the largest case has `largest` voxels.
+pub(super) fn source_voxels(largest: usize, channels: u64, patch: [u32; 3], max_bytes: u64) -> u64 {
     let patch: usize = patch.iter().map(|&e| e as usize).product();
     let bound = largest.min(patch * SOURCE_PATCHES).max(patch) as u64;
-    bound.min(max_bytes / (4 * channels))
+    bound.min(max_bytes / (4 * channels.max(1)))
 }
 
 /// Draws policies for the samples of batches.

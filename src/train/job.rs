@@ -6,6 +6,7 @@ use super::iteration::{Iterated, PolicyStep};
 use super::options::TrainOptions;
 use super::setup::{Cases, Setup};
 use super::stages::Stage;
+use crate::data::preprocess::Progress;
 use crate::data::rng::Purpose;
 use crate::error::{Error, Result};
 use crate::infer::predictor::WindowOptions;
@@ -30,6 +31,8 @@ const MOST_VALIDATION: u64 = 50;
 pub enum Event<'a> {
     /// A sentence about the run.
     Note(&'a str),
+    /// The data set is being prepared.
+    Preparing(Progress),
     /// An iteration is done.
     Iteration {
         /// Iterations done since the run began.
@@ -73,7 +76,7 @@ pub fn train(
     stop: &AtomicBool,
     report: &mut dyn FnMut(Event),
 ) -> Result<Trained> {
-    let setup = Setup::new(options, &mut |note| report(Event::Note(note)))?;
+    let setup = Setup::new(options, report)?;
     let session = &setup.trainer.session;
     report(Event::Note(&format!(
         "{} ({}), {:?} kernels, {} parameters, {} MiB of device memory",
@@ -110,7 +113,7 @@ impl<'a> Job<'a> {
         let (epochs, iterations) = (options.epochs, options.iterations);
         let frozen_from = if searching { options.search.frozen_from(epochs) } else { 0 };
         let feed = |cases: &Cases, purpose, epochs, iterations| {
-            Feed::new(cases, options, purpose, epochs, iterations)
+            Feed::new(cases, options, setup.config.plan.patch, purpose, epochs, iterations)
         };
         let cases = &setup.cases;
         let training = match searching {
@@ -205,9 +208,9 @@ impl<'a> Job<'a> {
         let learning_rate = options.schedule.learning_rate(rate, epoch, options.epochs);
         if epoch > 0 && epoch == self.frozen_from {
             let epochs = (epoch, options.epochs);
-            let cases = &self.setup.cases.train;
-            self.training =
-                Feed::new(cases, options, Purpose::Patches, epochs, options.iterations)?;
+            let (cases, patch) = (&self.setup.cases.train, self.setup.config.plan.patch);
+            let iterations = options.iterations;
+            self.training = Feed::new(cases, options, patch, Purpose::Patches, epochs, iterations)?;
         }
         let mut tally = Tally::default();
         for iteration in 0..options.iterations {

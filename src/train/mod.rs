@@ -1,11 +1,13 @@
 //! The training job: cases in; weights, the learned policy and logs out.
 
+mod blueprint;
 mod epoch;
 mod feed;
 mod iteration;
 mod job;
 mod options;
 mod patch;
+mod planning;
 mod results;
 mod session;
 mod setup;
@@ -16,3 +18,5 @@ pub use job::{Event, Trained, train};
 pub use options::{
     Schedule, SearchMode, SearchOptions, SearchValidation, SearcherKind, TrainOptions,
 };
+pub use planning::{PlanFile, plan, size};
+pub use setup::{fold_count, is_trained};

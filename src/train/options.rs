@@ -10,7 +10,7 @@ use crate::search::space::Space;
 use crate::{Error, Result};
 use clap::ValueEnum;
 use serde::Serialize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Share of the fold's training cases that `--search-val inner` sets aside.
 pub(super) const INNER_SHARE: f64 = 0.25;
@@ -174,8 +174,14 @@ pub struct TrainOptions {
     pub validate_every: u64,
     /// Samples a batch.
     pub batch: u32,
-    /// Patch edges D, H, W.
-    pub patch: [u32; 3],
+    /// Patch edges along the prepared axes; `None`: what fits the memory, up to the median case.
+    pub patch: Option<[u32; 3]>,
+    /// Device memory that the patch must fit, in bytes.
+    pub memory_bytes: Option<u64>,
+    /// Voxel size of prepared cases (D, H, W of the files, mm); `None`: by nnU-Net's rule.
+    pub spacing_mm: Option<[f64; 3]>,
+    /// Folder of prepared cases; `None`: `cache` in the run's folder.
+    pub cache: Option<PathBuf>,
     /// Features of the full-resolution level.
     pub features: u32,
     /// Levels; 0 by nnU-Net's rules.
@@ -208,6 +214,37 @@ pub struct TrainOptions {
 }
 
 impl TrainOptions {
+    /// What `train` does with a data set where no flag says otherwise, without a run's folder.
+    pub fn new(dataset: &Path, search: SearchOptions) -> Self {
+        TrainOptions {
+            dataset: dataset.to_owned(),
+            out: PathBuf::new(),
+            fold: 0,
+            epochs: 200,
+            iterations: 250,
+            validate_every: 1,
+            batch: 2,
+            patch: None,
+            memory_bytes: None,
+            spacing_mm: None,
+            cache: None,
+            features: 32,
+            levels: 0,
+            optimizer: Optimizer::Adam,
+            learning_rate: 3e-4,
+            schedule: Schedule::Poly,
+            clip: 12.0,
+            batch_dice: false,
+            mirror: true,
+            search,
+            validate: true,
+            seed: 0,
+            threads: 0,
+            adapter: AdapterChoice::default(),
+            checked_shaders: false,
+        }
+    }
+
     /// Refuses what cannot be trained, before any work.
     ///
     /// # Errors
@@ -226,6 +263,13 @@ impl TrainOptions {
         if !(self.learning_rate.is_finite() && self.learning_rate > 0.0) {
             return Err(Error::Usage(format!("--lr {} is no positive number", self.learning_rate)));
         }
+        if let Some(spacing) = self.spacing_mm
+            && !spacing.iter().all(|&mm| mm.is_finite() && (0.01..=100.0).contains(&mm))
+        {
+            return Err(Error::Usage(format!(
+                "--spacing {spacing:?} is out of range; give three voxel edges of 0.01 to 100 mm"
+            )));
+        }
         if !(self.clip.is_finite() && self.clip >= 0.0) {
             return Err(Error::Usage(format!(
                 "--clip {} is no bound; use 12 as nnU-Net does, or 0 for none",
@@ -239,39 +283,31 @@ impl TrainOptions {
 /// Options of a small training, for tests.
 #[cfg(test)]
 pub(super) fn example() -> TrainOptions {
+    let search = SearchOptions {
+        searcher: SearcherKind::Asng,
+        policy: None,
+        lambda: 2,
+        mode: SearchMode::Shared,
+        validation: SearchValidation::Inner,
+        every: 1,
+        until: 0.8,
+        init: "uniform".into(),
+        space: None,
+    };
     TrainOptions {
-        dataset: "data".into(),
         out: "run".into(),
-        fold: 0,
         epochs: 1,
         iterations: 1,
-        validate_every: 1,
         batch: 1,
-        patch: [16; 3],
+        patch: Some([16; 3]),
         features: 4,
         levels: 2,
-        optimizer: Optimizer::Adam,
         learning_rate: 1e-3,
-        schedule: Schedule::Poly,
-        clip: 12.0,
-        batch_dice: false,
-        mirror: true,
-        search: SearchOptions {
-            searcher: SearcherKind::Asng,
-            policy: None,
-            lambda: 2,
-            mode: SearchMode::Shared,
-            validation: SearchValidation::Inner,
-            every: 1,
-            until: 0.8,
-            init: "uniform".into(),
-            space: None,
-        },
         validate: false,
         seed: 3,
         threads: 1,
-        adapter: AdapterChoice::default(),
         checked_shaders: true,
+        ..TrainOptions::new(Path::new("data"), search)
     }
 }
 

@@ -1,42 +1,24 @@
-//! A network in training on a device: slots, programs, and the operations of an iteration.
+//! A network in training on a device: memory, programs, and the operations of an iteration.
 //!
 //! An iteration is a series of submissions without a read-back between them: for each candidate
 //! an augmented batch, its gradient, perhaps a trial step with its validation loss; then the
 //! weight step by the mean gradient. What the host wants to know gathers in one `results` buffer,
 //! read once.
 
-use super::options::TrainOptions;
+use super::blueprint::Blueprint;
 use super::results::{Outcome, ResultLayout};
-use crate::augment::batch::{Augmenter, AugmenterSpec};
+use crate::augment::batch::Augmenter;
 use crate::error::Result;
-use crate::gpu::{Command, Gpu, Lifetime, Memory, MemoryPlan, Program, Recording, SlotId};
-use crate::nn::plan::NetworkPlan;
-use crate::nn::step::{
-    Batch, LossPlan, LossSlot, Optimizer, TrainingState, record_loss, record_update,
-};
+use crate::gpu::{Gpu, Memory, Program, Recording, SlotId};
+use crate::nn::step::{Batch, LossSlot, Optimizer, TrainingState};
 use crate::nn::unet::UNet;
-use crate::ops::optimizer::{Average, adam_hyper, sgd_hyper};
-use crate::ops::tensor::{Storage, Tensors, host};
+use crate::ops::ConvVariant;
+use crate::ops::optimizer::{adam_hyper, sgd_hyper};
+use crate::ops::tensor::{Tensors, host};
 use crate::ops::warp::{WarpRecord, flags};
-use crate::ops::{ConvVariant, Lowering};
 
 const WEIGHT_DECAY: f64 = 3e-5;
 const NESTEROV: f64 = 0.99;
-
-/// How many candidates an iteration has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Candidates {
-    /// Batches whose mean gradient makes the weight step.
-    pub weights: usize,
-    /// Further batches that are only judged (search mode `paper`).
-    pub judged: usize,
-}
-
-impl Candidates {
-    pub fn all(self) -> usize {
-        self.weights + self.judged
-    }
-}
 
 /// A network in training on a device.
 pub(super) struct Session {
@@ -74,110 +56,40 @@ struct Programs {
     validate: Program,
 }
 
-/// Sizes that the network's plan does not tell.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct SessionSpec {
-    pub candidates: Candidates,
-    /// Whether candidates are judged by trial steps.
-    pub search: bool,
-    /// Voxels of the largest source box.
-    pub source_voxels: u64,
-}
-
 impl Session {
-    /// Plans and allocates everything, uploads initial weights.
+    /// Allocates a blueprint on its device and uploads initial weights.
     ///
     /// # Errors
-    /// [`crate::Error::Device`] when there is no such adapter or too little memory.
-    pub fn open(
-        gpu: Gpu,
-        variant: ConvVariant,
-        options: &TrainOptions,
-        plan: NetworkPlan,
-        spec: SessionSpec,
-    ) -> Result<Self> {
-        let net = UNet::new(plan);
-        let plan = &net.plan;
-        let mut tensors = Tensors::new(gpu.caps());
-        let state = TrainingState::new(&mut tensors, &net, options.optimizer);
-        let training = batch_slots(&mut tensors, plan, "batch")?;
-        let validation = batch_slots(&mut tensors, plan, "validation batch")?;
-        let augmenter = Augmenter::new(
-            &mut tensors,
-            AugmenterSpec {
-                batch: plan.batch,
-                channels: plan.in_channels,
-                patch: plan.patch,
-                capacity: spec.source_voxels,
-                candidates: 1,
-            },
-        )?;
-        let deep = LossPlan { head_weights: plan.head_weights(), batch_dice: options.batch_dice };
-        let full = LossPlan { head_weights: vec![1.0], batch_dice: options.batch_dice };
-        let mut build = Build { tensors: &mut tensors, variant };
-        let augment = build.record(|l| augmenter.record(l, 0, training.image, training.labels))?.0;
-        let warp =
-            build.record(|l| augmenter.record_plain(l, 0, training.image, training.labels))?.0;
-        let (learn, train) = build.record(|l| {
-            record_loss(l, &net, state.parameters, Some(state.gradient), training, &deep)
-        })?;
-        let ranges = net.parameters.trained_ranges(&deep.head_weights);
-        let trial = if spec.search {
-            let bytes = net.parameters.elements() * 4;
-            let trial = build.tensors.slots.buffer("trial parameters", bytes, Lifetime::Persistent);
-            Some(build.record(|l| {
-                record_update(l, &state, state.gradient, ranges.clone(), Some(trial));
-                record_loss(l, &net, trial, None, validation, &full)
-            })?)
-        } else {
-            None
-        };
-        let (trial, trial_losses) = trial.unzip();
-        let (validate, validate_losses) =
-            build.record(|l| record_loss(l, &net, state.parameters, None, validation, &full))?;
-        let rows = spec.candidates.all();
-        let layout = ResultLayout { train, trial: trial_losses, rows };
-        let results =
-            build.tensors.slots.buffer("results", layout.len() as u64 * 4, Lifetime::Persistent);
-        let (keep, mean) =
-            keep_recordings(&mut build, &net, &state, &layout, results, spec.candidates)?;
-        let (step, ()) = build.record(|l| {
-            record_update(l, &state, mean, ranges, None);
-            l.recording.commands.push(layout.keep_norm(state.norm, results));
-            Ok(())
-        })?;
-        let mut all: Vec<&Recording> = vec![&augment, &warp, &learn];
-        all.extend(&trial);
-        all.extend(&keep);
-        all.extend([&step, &validate]);
-        let placed = MemoryPlan::new(&tensors.slots, &all);
+    /// [`crate::Error::Device`] when there is too little memory.
+    pub fn open(gpu: Gpu, blueprint: Blueprint, seed: u64, clip: f64) -> Result<Self> {
+        let Blueprint { net, tensors, placed, state, recordings, .. } = blueprint;
         let memory = Memory::new(&gpu, &tensors.slots, &placed)?;
-        gpu.write(&memory, state.parameters, 0, &net.parameters.initial(options.seed))?;
+        gpu.write(&memory, state.parameters, 0, &net.parameters.initial(seed))?;
         let program = |recording: &Recording| Program::new(&gpu, &memory, recording);
         let programs = Programs {
-            augment: program(&augment)?,
-            warp: program(&warp)?,
-            learn: program(&learn)?,
-            trial: trial.as_ref().map(program).transpose()?,
-            keep: keep.iter().map(program).collect::<Result<_>>()?,
-            step: program(&step)?,
-            validate: program(&validate)?,
+            augment: program(&recordings.augment)?,
+            warp: program(&recordings.warp)?,
+            learn: program(&recordings.learn)?,
+            trial: recordings.trial.as_ref().map(program).transpose()?,
+            keep: recordings.keep.iter().map(program).collect::<Result<_>>()?,
+            step: program(&recordings.step)?,
+            validate: program(&recordings.validate)?,
         };
         Ok(Session {
             net,
-            variant,
+            variant: blueprint.variant,
             bytes: placed.bytes(),
             memory,
             tensors,
             state,
-            augmenter,
-            validation,
-            optimizer: options.optimizer,
-            clip: options.clip,
+            augmenter: blueprint.augmenter,
+            validation: blueprint.validation,
+            optimizer: blueprint.optimizer,
+            clip,
             steps: 0,
-            results,
-            layout,
-            validate_losses,
+            results: blueprint.results,
+            layout: blueprint.layout,
+            validate_losses: blueprint.validate_losses,
             programs,
             gpu,
         })
@@ -264,82 +176,13 @@ impl Session {
     }
 }
 
-fn batch_slots(tensors: &mut Tensors, plan: &NetworkPlan, name: &str) -> Result<Batch> {
-    let keep = Lifetime::Persistent;
-    let channels = [plan.in_channels];
-    let image = tensors.add(name, plan.batch, &channels, plan.patch, Storage::Buffer, keep)?;
-    let voxels: u64 = plan.patch.iter().map(|&e| u64::from(e)).product();
-    let labels =
-        tensors.slots.buffer(&format!("{name} labels"), u64::from(plan.batch) * voxels * 4, keep);
-    Ok(Batch { image: image.view(), labels })
-}
-
-/// Makes recordings on one table of tensors.
-struct Build<'a> {
-    tensors: &'a mut Tensors,
-    variant: ConvVariant,
-}
-
-impl Build<'_> {
-    fn record<T>(
-        &mut self,
-        append: impl FnOnce(&mut Lowering) -> Result<T>,
-    ) -> Result<(Recording, T)> {
-        let mut recording = Recording::new();
-        let variant = self.variant;
-        let mut l = Lowering { tensors: self.tensors, recording: &mut recording, variant };
-        let value = append(&mut l)?;
-        Ok((recording, value))
-    }
-}
-
-/// One recording a candidate that keeps its losses in its row of `results`; those that count for
-/// the weights also add their gradient. Returns the slot where the mean gradient ends up.
-fn keep_recordings(
-    build: &mut Build,
-    net: &UNet,
-    state: &TrainingState,
-    layout: &ResultLayout,
-    results: SlotId,
-    candidates: Candidates,
-) -> Result<(Vec<Recording>, SlotId)> {
-    let elements = net.parameters.elements();
-    let weights = candidates.weights;
-    let sums: Vec<SlotId> = (0..weights.min(2))
-        .filter(|_| weights > 1)
-        .map(|_| build.tensors.slots.buffer("mean gradient", elements * 4, Lifetime::Persistent))
-        .collect();
-    let mut recordings = Vec::new();
-    for row in 0..candidates.all() {
-        let (recording, ()) = build.record(|l| {
-            l.recording.commands.extend(layout.keep(row, state.norm, results));
-            if weights > 1 && row == 0 {
-                let (from, to) = ((state.gradient, 0), (sums[0], 0));
-                l.recording.commands.push(Command::Copy { from, to, bytes: elements * 4 });
-            } else if weights > 1 && row < weights {
-                let last = row + 1 == weights;
-                Average {
-                    a: sums[(row - 1) % 2],
-                    b: state.gradient,
-                    result: sums[row % 2],
-                    scale: if last { 1.0 / weights as f32 } else { 1.0 },
-                    len: elements,
-                }
-                .lower(l);
-            }
-            Ok(())
-        })?;
-        recordings.push(recording);
-    }
-    let mean = if weights > 1 { sums[(weights - 1) % 2] } else { state.gradient };
-    Ok((recordings, mean))
-}
-
 #[cfg(test)]
 mod tests {
-    use super::super::options::example;
+    use super::super::blueprint::{Candidates, SessionSpec};
+    use super::super::options::{TrainOptions, example};
     use super::*;
     use crate::gpu::AdapterChoice;
+    use crate::nn::plan::NetworkPlan;
     use crate::ops::warp::Placement;
 
     /// Edge of the example's patch.
@@ -352,7 +195,10 @@ mod tests {
         let voxels = EDGE.pow(3);
         let spec = SessionSpec { candidates, search: true, source_voxels: u64::from(voxels) };
         let variant = ConvVariant::available(gpu.caps())[0];
-        let session = Session::open(gpu, variant, &example(), plan, spec).unwrap();
+        let TrainOptions { optimizer, batch_dice, seed, clip, .. } = example();
+        let blueprint =
+            Blueprint::new(gpu.caps(), variant, optimizer, batch_dice, plan, spec).unwrap();
+        let session = Session::open(gpu, blueprint, seed, clip).unwrap();
         let image: Vec<f32> = (0..voxels).map(|v| ((v % 97) as f32 * 0.1).sin()).collect();
         let labels: Vec<u32> = image.iter().map(|&v| u32::from(v > 0.3)).collect();
         session.upload_source(0, &image, &labels).unwrap();

@@ -1,17 +1,18 @@
 //! Before the first step: the cases of the fold, the plan, the run folder.
 
-use super::feed::{Drawing, source_voxels};
+use super::feed::Drawing;
 use super::iteration::Trainer;
-use super::options::{SearchMode, SearchValidation, TrainOptions};
-use super::session::{Candidates, Session, SessionSpec};
+use super::job::Event;
+use super::options::{SearchValidation, TrainOptions};
+use super::planning::Wanted;
+use super::session::Session;
 use crate::augment::record::is_dummy_2d;
 use crate::data::dataset::Dataset;
-use crate::data::preprocess::{PreparedCase, Preprocessing, prepare_all};
+use crate::data::preprocess::{PrepareOptions, PreparedCase, prepare};
 use crate::data::split::{self, Fold};
 use crate::error::{Error, Result};
 use crate::files;
 use crate::gpu::Gpu;
-use crate::nn::plan::NetworkPlan;
 use crate::ops::selftest;
 use crate::run::{CONFIG_VERSION, CheckpointKind, DatasetSummary, RunConfig, RunLock};
 use crate::run::{checkpoint_path, fold_folder};
@@ -52,7 +53,7 @@ impl Setup {
     ///
     /// # Errors
     /// As its parts; [`Error::Input`] when the run folder holds another run, or this fold already.
-    pub fn new(options: &TrainOptions, report: &mut dyn FnMut(&str)) -> Result<Self> {
+    pub fn new(options: &TrainOptions, report: &mut dyn FnMut(Event)) -> Result<Self> {
         options.check()?;
         let (searcher, space) = options.search.build()?;
         let dataset = Dataset::open(&options.dataset)?;
@@ -74,22 +75,34 @@ impl Setup {
                 finished.display()
             )));
         }
-        report(&format!("preparing {} cases of {}", dataset.cases.len(), dataset.name));
-        let prepared = prepare_all(&dataset, &dataset.cases, options.threads)?;
+        let (count, name) = (dataset.cases.len(), &dataset.name);
+        report(Event::Note(&format!("preparing {count} cases of {name}")));
+        let how = PrepareOptions {
+            threads: options.threads,
+            spacing_mm: options.spacing_mm,
+            cache: Some(options.cache.clone().unwrap_or_else(|| options.out.join("cache"))),
+            memory_bytes: None,
+        };
+        let prepared =
+            prepare(&dataset, &dataset.cases, &how, &mut |p| report(Event::Preparing(p)))?;
         let preprocessing = prepared.preprocessing;
-        let plan = plan(options, &dataset, &preprocessing)?;
         let searching = searcher.learns();
         let cases = fold_cases(prepared.cases, fold, options, searching)?;
-        report(&format!(
+        report(Event::Note(&format!(
             "{} training and {} validation cases, {} label(s), voxels of {} mm (z, y, x)",
             cases.train.len(),
             cases.validation.len(),
             dataset.labels.len() - 1,
             preprocessing.spacing_mm.map(|edge| format!("{edge:.2}")).join(" x ")
-        ));
+        )));
         let references = references(&dataset, &cases.validation)?;
         let gpu = Gpu::open(&options.adapter, options.checked_shaders)?;
         let variant = selftest::choose(&gpu)?;
+        let fingerprint = &prepared.fingerprint;
+        let wanted = Wanted::new(options, &dataset, fingerprint, &preprocessing, searching);
+        let blueprint = wanted.choose(gpu.caps(), variant)?;
+        let plan = blueprint.net.plan.clone();
+        let capacity = wanted.spec(gpu.caps(), plan.patch).source_voxels;
         let mirror = options.mirror && searcher.name() != "none";
         let config = RunConfig {
             version: CONFIG_VERSION,
@@ -112,55 +125,33 @@ impl Setup {
             split: folds.clone(),
         };
         write_config(&config, options)?;
-        let bytes = gpu.caps().max_binding_bytes;
-        let capacity = source_voxels(&cases.train, options.patch, bytes);
-        let paper = searching && options.search.mode == SearchMode::Paper;
         let lambda = options.search.lambda;
-        let spec = SessionSpec {
-            candidates: Candidates { weights: lambda, judged: if paper { lambda } else { 0 } },
-            search: searching,
-            source_voxels: capacity,
-        };
         let drawing = Drawing {
             seed: options.seed,
             fold: options.fold as u32,
             mirror,
             dummy_2d: is_dummy_2d(config.preprocessing.spacing_mm),
             mask: config.preprocessing.nonzero_mask,
-            patch: options.patch,
+            patch: plan.patch,
             capacity,
         };
-        let session = Session::open(gpu, variant, options, plan, spec)?;
+        let session = Session::open(gpu, blueprint, options.seed, options.clip)?;
         let trainer = Trainer { session, searcher, drawing, lambda, iterations: 0 };
         Ok(Setup { config, cases, references, space, trainer, folder, _lock: lock })
     }
 }
 
-fn plan(
-    options: &TrainOptions,
-    dataset: &Dataset,
-    preprocessing: &Preprocessing,
-) -> Result<NetworkPlan> {
-    let plan = NetworkPlan::from_spacing(
-        dataset.modalities.len() as u32,
-        dataset.labels.len() as u32,
-        options.features,
-        options.patch,
-        options.batch,
-        preprocessing.spacing_mm,
-        options.levels,
-    );
-    plan.validate()?;
-    if options.levels != 0 && plan.levels() != options.levels as usize {
-        return Err(Error::Usage(format!(
-            "--levels {} does not suit a patch of {:?}: at most {} levels are possible; use fewer \
-             levels, or a larger --patch whose edges can be halved more often",
-            options.levels,
-            options.patch,
-            plan.levels()
-        )));
-    }
-    Ok(plan)
+/// Number of folds of the options' data set.
+///
+/// # Errors
+/// As opening the data set and its split.
+pub fn fold_count(options: &TrainOptions) -> Result<usize> {
+    Ok(split::folds(&Dataset::open(&options.dataset)?)?.len())
+}
+
+/// Whether the options' fold has its final weights already.
+pub fn is_trained(options: &TrainOptions) -> bool {
+    checkpoint_path(&options.out, options.fold, CheckpointKind::Final).exists()
 }
 
 /// Sorts prepared cases by their part in the fold; cases in neither half are left out.

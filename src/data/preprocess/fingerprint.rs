@@ -76,6 +76,14 @@ impl Fingerprint {
             median(shapes.iter().map(|s| s[axis] as f64)).round_ties_even() as usize
         })
     }
+
+    /// Voxels of the largest prepared case.
+    pub fn largest_case(&self, by: &Preprocessing) -> usize {
+        let voxels = |c: &CaseFacts| -> usize {
+            prepared_shape(c.crop_shape, c.spacing_mm, by).iter().product()
+        };
+        self.cases.iter().map(voxels).max().unwrap_or(0)
+    }
 }
 
 /// Every tenth foreground voxel of each CT channel; nothing for other channels.

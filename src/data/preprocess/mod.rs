@@ -15,7 +15,7 @@ pub use fingerprint::{CaseFacts, Fingerprint, coarse_axis_first, target_spacing}
 pub use hold::Voxels;
 pub use load::{LoadedImage, crop, load_image, nonzero_box};
 pub use normalise::{Intensities, normalise};
-pub use prepare::{PrepareOptions, prepare, prepare_all, prepare_image};
+pub use prepare::{PrepareOptions, Progress, prepare, prepare_all, prepare_image, survey};
 
 use super::nifti::Header;
 use crate::Result;
@@ -53,6 +53,17 @@ impl Preprocessing {
     /// Values of one entry a file axis, put in the order of the prepared axes.
     pub fn permuted<T: Copy>(&self, of_file: [T; 3]) -> [T; 3] {
         self.axes.map(|axis| of_file[axis])
+    }
+
+    /// The voxel size in mm along D, H, W of the files.
+    pub fn file_spacing_mm(&self) -> [f64; 3] {
+        let mut of_file = self.spacing_mm;
+        for (mm, &axis) in self.spacing_mm.iter().zip(&self.axes) {
+            if let Some(slot) = of_file.get_mut(axis) {
+                *slot = *mm;
+            }
+        }
+        of_file
     }
 }
 

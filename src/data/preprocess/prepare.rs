@@ -205,7 +205,25 @@ struct Workers<'a> {
     progress: &'a mut dyn FnMut(Progress),
 }
 
-impl Workers<'_> {
+impl<'a> Workers<'a> {
+    fn start(
+        dataset: &Dataset,
+        cases: &[Case],
+        threads: usize,
+        progress: &'a mut dyn FnMut(Progress),
+    ) -> Result<Self> {
+        if cases.is_empty() {
+            return Err(Error::Input(format!(
+                "'{}' has no cases to prepare; add some",
+                dataset.dir.display()
+            )));
+        }
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().map_err(|e| {
+            Error::Usage(format!("cannot start {threads} threads ({e}); use fewer with --threads"))
+        })?;
+        Ok(Workers { pool, progress })
+    }
+
     /// Does `work` for the numbers from 0 to `count`, as many at a time as there are threads.
     /// Results in order.
     ///
@@ -249,6 +267,21 @@ impl Workers<'_> {
     }
 }
 
+/// Reads all cases and says what the data set is like.
+///
+/// # Errors
+/// The first case in order that cannot be read or is inconsistent.
+pub fn survey(
+    dataset: &Dataset,
+    cases: &[Case],
+    threads: usize,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<Fingerprint> {
+    let mut workers = Workers::start(dataset, cases, threads, progress)?;
+    let options = PrepareOptions { threads, ..PrepareOptions::default() };
+    fingerprint(dataset, cases, &[], &options, 0, &mut workers).map(|(found, _)| found)
+}
+
 /// Prepares cases by parameters that are decided over all of them, all in memory.
 ///
 /// # Errors
@@ -268,26 +301,17 @@ pub fn prepare(
     options: &PrepareOptions,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Prepared> {
-    if cases.is_empty() {
-        return Err(Error::Input(format!(
-            "'{}' has no cases to prepare; add some",
-            dataset.dir.display()
-        )));
-    }
-    let threads = options.threads;
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().map_err(|e| {
-        Error::Usage(format!("cannot start {threads} threads ({e}); use fewer with --threads"))
-    })?;
+    let mut workers = Workers::start(dataset, cases, options.threads, progress)?;
     if let Some(dir) = &options.cache {
         files::create_folder(dir)?;
     }
     let room = options.memory_bytes.unwrap_or_else(half_of_free_memory);
-    let mut workers = Workers { pool, progress };
     let contents = match &options.cache {
         Some(_) => workers.each("looking at", cases.len(), |i| cache::content(&cases[i]))?,
         None => Vec::new(),
     };
-    let (fingerprint, loaded) = survey(dataset, cases, &contents, options, room, &mut workers)?;
+    let (fingerprint, loaded) =
+        fingerprint(dataset, cases, &contents, options, room, &mut workers)?;
     let by = fingerprint.preprocessing(options.spacing_mm);
     let classes = dataset.labels.len();
     let pool = Arc::new(Pool::new(room));
@@ -365,7 +389,7 @@ fn cached(
 }
 
 /// The fingerprint of the cases, and those that were read for it while there was room.
-fn survey(
+fn fingerprint(
     dataset: &Dataset,
     cases: &[Case],
     contents: &[blake3::Hash],

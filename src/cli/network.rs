@@ -1,0 +1,94 @@
+//! Flags that say which network is trained on what grid; `train` and `plan` share them.
+
+use super::edges;
+use crate::error::{Error, Result};
+use crate::train::{PlanFile, TrainOptions};
+use std::path::PathBuf;
+
+#[derive(clap::Args, Debug)]
+#[command(next_help_heading = "Network")]
+pub(super) struct NetworkFlags {
+    /// Patch edges in voxels of the prepared cases: D,H,W [default: up to the median case, as much
+    /// as the memory allows].
+    #[arg(long, value_name = "D,H,W")]
+    patch: Option<String>,
+    /// Voxel size that all cases are resampled to, in mm along D,H,W of the files [default: by
+    /// nnU-Net's rule, the median].
+    #[arg(long, value_name = "D,H,W")]
+    spacing: Option<String>,
+    /// Samples a batch [default: 2].
+    #[arg(long)]
+    batch_size: Option<u32>,
+    /// Features of the full-resolution level, doubled a level up to 320 [default: 32].
+    #[arg(long)]
+    features: Option<u32>,
+    /// Levels, 2 to 7 [default: by nnU-Net's rules].
+    #[arg(long)]
+    levels: Option<u32>,
+    /// Device memory to stay below, as 6GiB or 800MiB [default, for choosing a patch: 8 GiB, 2 GiB
+    /// on software adapters].
+    #[arg(long, value_name = "SIZE")]
+    memory: Option<String>,
+    /// A plan that `plan` wrote; other flags win over it.
+    #[arg(long, value_name = "FILE")]
+    plan: Option<PathBuf>,
+}
+
+impl NetworkFlags {
+    /// Puts the flags, and what the plan's file says where they say nothing, into the options.
+    pub fn apply(&self, options: &mut TrainOptions) -> Result<()> {
+        let plan = self.plan.as_deref().map(PlanFile::read).transpose()?;
+        let network = plan.as_ref().map(|p| &p.network);
+        options.patch = match &self.patch {
+            Some(text) => Some(edges("--patch", text)?),
+            None => network.map(|n| n.patch),
+        };
+        options.spacing_mm = match &self.spacing {
+            Some(text) => Some(edges("--spacing", text)?),
+            None => plan.as_ref().map(|p| p.preprocessing.file_spacing_mm()),
+        };
+        options.batch = self.batch_size.or(network.map(|n| n.batch)).unwrap_or(2);
+        options.features = self.features.or(network.map(|n| n.base_features)).unwrap_or(32);
+        options.levels = self.levels.or(network.map(|n| n.levels() as u32)).unwrap_or(0);
+        options.memory_bytes = self.memory.as_deref().map(bytes).transpose()?;
+        Ok(())
+    }
+}
+
+/// A size as `6GiB`, `6G`, `800MiB` or `500000000`.
+fn bytes(text: &str) -> Result<u64> {
+    let trimmed = text.trim();
+    let digits = trimmed.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(trimmed.len());
+    let (number, unit) = trimmed.split_at(digits);
+    let unit = unit.trim().to_ascii_lowercase();
+    let factor = match unit.as_str() {
+        "" | "b" => 1.0,
+        "k" | "kb" | "kib" => 1024.0,
+        "m" | "mb" | "mib" => 1024f64.powi(2),
+        "g" | "gb" | "gib" => 1024f64.powi(3),
+        "t" | "tb" | "tib" => 1024f64.powi(4),
+        _ => f64::NAN,
+    };
+    match number.parse::<f64>() {
+        Ok(value) if value > 0.0 && (value * factor).is_finite() => Ok((value * factor) as u64),
+        _ => Err(Error::Usage(format!(
+            "--memory '{text}' is no size; give one as in 6GiB or 800MiB"
+        ))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_read() {
+        assert_eq!(bytes("6GiB").unwrap(), 6 << 30);
+        assert_eq!(bytes("1.5 g").unwrap(), 3 << 29);
+        assert_eq!(bytes("800MiB").unwrap(), 800 << 20);
+        assert_eq!(bytes("123").unwrap(), 123);
+        for wrong in ["", "GiB", "-3G", "6 parsecs", "0", "1e999999G"] {
+            assert!(bytes(wrong).unwrap_err().to_string().contains("--memory"), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,234 @@
+//! The operations of a training, recorded and placed in memory: everything of a session that needs
+//! no device, so that its memory is known before there is any.
+
+use super::results::ResultLayout;
+use crate::augment::batch::{Augmenter, AugmenterSpec};
+use crate::error::Result;
+use crate::gpu::{Caps, Command, Lifetime, MemoryPlan, Recording, SlotId};
+use crate::nn::plan::NetworkPlan;
+use crate::nn::step::{
+    Batch, LossPlan, LossSlot, Optimizer, TrainingState, record_loss, record_update,
+};
+use crate::nn::unet::UNet;
+use crate::ops::optimizer::Average;
+use crate::ops::tensor::{Storage, Tensors};
+use crate::ops::{ConvVariant, Lowering};
+
+/// How many candidates an iteration has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Candidates {
+    /// Batches whose mean gradient makes the weight step.
+    pub weights: usize,
+    /// Further batches that are only judged (search mode `paper`).
+    pub judged: usize,
+}
+
+impl Candidates {
+    pub fn all(self) -> usize {
+        self.weights + self.judged
+    }
+}
+
+/// Sizes that the network's plan does not tell.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct SessionSpec {
+    pub candidates: Candidates,
+    /// Whether candidates are judged by trial steps.
+    pub search: bool,
+    /// Voxels of the largest source box.
+    pub source_voxels: u64,
+}
+
+/// What is recorded, and where its tensors lie.
+pub(super) struct Blueprint {
+    pub net: UNet,
+    pub variant: ConvVariant,
+    pub tensors: Tensors,
+    pub placed: MemoryPlan,
+    pub state: TrainingState,
+    pub augmenter: Augmenter,
+    pub validation: Batch,
+    pub optimizer: Optimizer,
+    pub results: SlotId,
+    pub layout: ResultLayout,
+    pub validate_losses: LossSlot,
+    pub recordings: Recordings,
+}
+
+/// The parts of an iteration.
+pub(super) struct Recordings {
+    /// Augmented batch from the sources, elastic displacement and gamma included.
+    pub augment: Recording,
+    /// The same for draws without either.
+    pub warp: Recording,
+    /// Loss and gradient of the batch.
+    pub learn: Recording,
+    /// Trial step and its loss on the validation batch; where there is a search.
+    pub trial: Option<Recording>,
+    /// Puts a candidate's losses aside and its gradient to the sum.
+    pub keep: Vec<Recording>,
+    pub step: Recording,
+    pub validate: Recording,
+}
+
+impl Blueprint {
+    /// Records a training on a device of these abilities.
+    ///
+    /// # Errors
+    /// [`crate::Error::Device`] where a tensor does not suit the device.
+    pub fn new(
+        caps: &Caps,
+        variant: ConvVariant,
+        optimizer: Optimizer,
+        batch_dice: bool,
+        plan: NetworkPlan,
+        spec: SessionSpec,
+    ) -> Result<Self> {
+        let net = UNet::new(plan);
+        let plan = &net.plan;
+        let mut tensors = Tensors::new(caps);
+        let state = TrainingState::new(&mut tensors, &net, optimizer);
+        let training = batch_slots(&mut tensors, plan, "batch")?;
+        let validation = batch_slots(&mut tensors, plan, "validation batch")?;
+        let augmenter = Augmenter::new(
+            &mut tensors,
+            AugmenterSpec {
+                batch: plan.batch,
+                channels: plan.in_channels,
+                patch: plan.patch,
+                capacity: spec.source_voxels,
+                candidates: 1,
+            },
+        )?;
+        let deep = LossPlan { head_weights: plan.head_weights(), batch_dice };
+        let full = LossPlan { head_weights: vec![1.0], batch_dice };
+        let mut build = Build { tensors: &mut tensors, variant };
+        let augment = build.record(|l| augmenter.record(l, 0, training.image, training.labels))?.0;
+        let warp =
+            build.record(|l| augmenter.record_plain(l, 0, training.image, training.labels))?.0;
+        let (learn, train) = build.record(|l| {
+            record_loss(l, &net, state.parameters, Some(state.gradient), training, &deep)
+        })?;
+        let ranges = net.parameters.trained_ranges(&deep.head_weights);
+        let trial = if spec.search {
+            let bytes = net.parameters.elements() * 4;
+            let trial = build.tensors.slots.buffer("trial parameters", bytes, Lifetime::Persistent);
+            Some(build.record(|l| {
+                record_update(l, &state, state.gradient, ranges.clone(), Some(trial));
+                record_loss(l, &net, trial, None, validation, &full)
+            })?)
+        } else {
+            None
+        };
+        let (trial, trial_losses) = trial.unzip();
+        let (validate, validate_losses) =
+            build.record(|l| record_loss(l, &net, state.parameters, None, validation, &full))?;
+        let rows = spec.candidates.all();
+        let layout = ResultLayout { train, trial: trial_losses, rows };
+        let results =
+            build.tensors.slots.buffer("results", layout.len() as u64 * 4, Lifetime::Persistent);
+        let (keep, mean) =
+            keep_recordings(&mut build, &net, &state, &layout, results, spec.candidates)?;
+        let (step, ()) = build.record(|l| {
+            record_update(l, &state, mean, ranges, None);
+            l.recording.commands.push(layout.keep_norm(state.norm, results));
+            Ok(())
+        })?;
+        let mut all: Vec<&Recording> = vec![&augment, &warp, &learn];
+        all.extend(&trial);
+        all.extend(&keep);
+        all.extend([&step, &validate]);
+        let placed = MemoryPlan::new(&tensors.slots, &all);
+        let recordings = Recordings { augment, warp, learn, trial, keep, step, validate };
+        Ok(Blueprint {
+            net,
+            variant,
+            tensors,
+            placed,
+            state,
+            augmenter,
+            validation,
+            optimizer,
+            results,
+            layout,
+            validate_losses,
+            recordings,
+        })
+    }
+
+    /// FLOPs of loss and gradient of one batch.
+    pub fn learn_flops(&self) -> u64 {
+        self.recordings.learn.flops()
+    }
+}
+
+fn batch_slots(tensors: &mut Tensors, plan: &NetworkPlan, name: &str) -> Result<Batch> {
+    let keep = Lifetime::Persistent;
+    let channels = [plan.in_channels];
+    let image = tensors.add(name, plan.batch, &channels, plan.patch, Storage::Buffer, keep)?;
+    let voxels: u64 = plan.patch.iter().map(|&e| u64::from(e)).product();
+    let labels =
+        tensors.slots.buffer(&format!("{name} labels"), u64::from(plan.batch) * voxels * 4, keep);
+    Ok(Batch { image: image.view(), labels })
+}
+
+/// Makes recordings on one table of tensors.
+struct Build<'a> {
+    tensors: &'a mut Tensors,
+    variant: ConvVariant,
+}
+
+impl Build<'_> {
+    fn record<T>(
+        &mut self,
+        append: impl FnOnce(&mut Lowering) -> Result<T>,
+    ) -> Result<(Recording, T)> {
+        let mut recording = Recording::new();
+        let variant = self.variant;
+        let mut l = Lowering { tensors: self.tensors, recording: &mut recording, variant };
+        let value = append(&mut l)?;
+        Ok((recording, value))
+    }
+}
+
+/// One recording a candidate that keeps its losses in its row of `results`; those that count for
+/// the weights also add their gradient. Returns the slot where the mean gradient ends up.
+fn keep_recordings(
+    build: &mut Build,
+    net: &UNet,
+    state: &TrainingState,
+    layout: &ResultLayout,
+    results: SlotId,
+    candidates: Candidates,
+) -> Result<(Vec<Recording>, SlotId)> {
+    let elements = net.parameters.elements();
+    let weights = candidates.weights;
+    let sums: Vec<SlotId> = (0..weights.min(2))
+        .filter(|_| weights > 1)
+        .map(|_| build.tensors.slots.buffer("mean gradient", elements * 4, Lifetime::Persistent))
+        .collect();
+    let mut recordings = Vec::new();
+    for row in 0..candidates.all() {
+        let (recording, ()) = build.record(|l| {
+            l.recording.commands.extend(layout.keep(row, state.norm, results));
+            if weights > 1 && row == 0 {
+                let (from, to) = ((state.gradient, 0), (sums[0], 0));
+                l.recording.commands.push(Command::Copy { from, to, bytes: elements * 4 });
+            } else if weights > 1 && row < weights {
+                let last = row + 1 == weights;
+                Average {
+                    a: sums[(row - 1) % 2],
+                    b: state.gradient,
+                    result: sums[row % 2],
+                    scale: if last { 1.0 / weights as f32 } else { 1.0 },
+                    len: elements,
+                }
+                .lower(l);
+            }
+            Ok(())
+        })?;
+        recordings.push(recording);
+    }
+    let mean = if weights > 1 { sums[(weights - 1) % 2] } else { state.gradient };
+    Ok((recordings, mean))
+}

@@ -1,0 +1,441 @@
+//! Chooses the patch that a device's memory allows, and forecasts memory and time.
+
+use super::blueprint::{Blueprint, Candidates, SessionSpec};
+use super::feed::source_voxels;
+use super::options::{SearchMode, TrainOptions};
+use super::session::Session;
+use crate::data::preprocess::{Fingerprint, Preprocessing};
+use crate::data::{Dataset, preprocess};
+use crate::error::{Error, Result};
+use crate::gpu::{Caps, Gpu};
+use crate::nn::plan::{NetworkPlan, divisible_patch, divisors};
+use crate::ops::warp::{Placement, WarpRecord};
+use crate::ops::{ConvVariant, selftest};
+use serde::{Deserialize, Serialize};
+use std::path::Path;
+use std::time::Instant;
+
+/// Version of the plan's file.
+pub const PLAN_VERSION: u32 = 1;
+/// Memory that a patch is chosen for where `--memory` says nothing: what common cards have free.
+const GPU_BYTES: u64 = 8 << 30;
+/// The same for software adapters, whose speed is the tighter bound.
+const CPU_BYTES: u64 = 2 << 30;
+/// FLOPs of the batch that is timed for a forecast, at most.
+const FORECAST_FLOPS: u64 = 400_000_000_000;
+/// The same on a software adapter.
+const FORECAST_CPU_FLOPS: u64 = 15_000_000_000;
+
+/// Iterations that take longer are timed once.
+const LONG_SECONDS: f64 = 1.0;
+
+/// What `plan` prints and writes.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct PlanFile {
+    /// Layout, [`PLAN_VERSION`].
+    pub version: u32,
+    /// The data set's name.
+    pub dataset: String,
+    /// Labelled cases.
+    pub cases: usize,
+    /// How cases are prepared.
+    pub preprocessing: Preprocessing,
+    /// Median edges of prepared cases, along their own axes.
+    pub median_shape: [usize; 3],
+    /// The network and its batch.
+    pub network: NetworkPlan,
+    /// Numbers that are trained.
+    pub parameters: u64,
+    /// Adapter and driver.
+    pub adapter: String,
+    /// Device memory of a training, in bytes.
+    pub memory_bytes: u64,
+    /// What an iteration takes on this device, in seconds: measured on a patch of this size or a
+    /// smaller one.
+    pub seconds_per_iteration: Option<f64>,
+    /// Iterations an epoch.
+    pub iterations: u64,
+    /// Epochs.
+    pub epochs: u64,
+}
+
+impl PlanFile {
+    /// Reads a plan.
+    ///
+    /// # Errors
+    /// [`Error::Io`], or [`Error::Input`] for what is no plan of this version.
+    pub fn read(path: &Path) -> Result<Self> {
+        let text = std::fs::read_to_string(path).map_err(|e| Error::io("read", path, e))?;
+        let refuse = |why: String| {
+            Error::Input(format!("'{}' is no plan: {why}; make one with `plan`", path.display()))
+        };
+        let mut json = serde_json::Deserializer::from_str(&text);
+        let plan: PlanFile =
+            serde_path_to_error::deserialize(&mut json).map_err(|e| refuse(e.to_string()))?;
+        if plan.version != PLAN_VERSION {
+            return Err(refuse(format!(
+                "it has version {}, this program reads {PLAN_VERSION}",
+                plan.version
+            )));
+        }
+        plan.network.validate()?;
+        Ok(plan)
+    }
+}
+
+/// The part of a plan that the data decide.
+pub(super) struct Wanted<'a> {
+    pub options: &'a TrainOptions,
+    pub channels: usize,
+    pub classes: usize,
+    pub spacing_mm: [f64; 3],
+    pub median_shape: [usize; 3],
+    /// Voxels of the largest prepared case.
+    pub largest: usize,
+    /// Whether a policy is searched.
+    pub searching: bool,
+}
+
+impl<'a> Wanted<'a> {
+    pub fn new(
+        options: &'a TrainOptions,
+        dataset: &Dataset,
+        fingerprint: &Fingerprint,
+        preprocessing: &Preprocessing,
+        searching: bool,
+    ) -> Self {
+        Wanted {
+            options,
+            channels: dataset.modalities.len(),
+            classes: dataset.labels.len(),
+            spacing_mm: preprocessing.spacing_mm,
+            median_shape: fingerprint.median_shape(preprocessing),
+            largest: fingerprint.largest_case(preprocessing),
+            searching,
+        }
+    }
+
+    /// The network for a patch.
+    fn network(&self, patch: [u32; 3], features: u32) -> Result<NetworkPlan> {
+        let TrainOptions { batch, levels, .. } = *self.options;
+        let (channels, classes) = (self.channels as u32, self.classes as u32);
+        let spacing = self.spacing_mm;
+        let plan =
+            NetworkPlan::from_spacing(channels, classes, features, patch, batch, spacing, levels);
+        plan.validate()?;
+        if levels != 0 && plan.levels() != levels as usize {
+            return Err(Error::Usage(format!(
+                "--levels {levels} does not suit a patch of {patch:?}: at most {} levels are \
+                 possible; use fewer levels, or a larger --patch whose edges can be halved more \
+                 often",
+                plan.levels()
+            )));
+        }
+        Ok(plan)
+    }
+
+    /// What an iteration of this training needs.
+    pub fn spec(&self, caps: &Caps, patch: [u32; 3]) -> SessionSpec {
+        let search = &self.options.search;
+        let paper = self.searching && search.mode == SearchMode::Paper;
+        let judged = if paper { search.lambda } else { 0 };
+        let channels = self.channels as u64;
+        SessionSpec {
+            candidates: Candidates { weights: search.lambda, judged },
+            search: self.searching,
+            source_voxels: source_voxels(self.largest, channels, patch, caps.max_binding_bytes),
+        }
+    }
+
+    fn blueprint(
+        &self,
+        caps: &Caps,
+        variant: ConvVariant,
+        patch: [u32; 3],
+        features: u32,
+    ) -> Result<Blueprint> {
+        let TrainOptions { optimizer, batch_dice, .. } = *self.options;
+        let plan = self.network(patch, features)?;
+        Blueprint::new(caps, variant, optimizer, batch_dice, plan, self.spec(caps, patch))
+    }
+
+    /// The training for the patch that was asked for, or for the largest one up to the median
+    /// shape that fits the memory (nnU-Net: the axis that is largest against the median shape
+    /// shrinks first).
+    ///
+    /// # Errors
+    /// [`Error::Usage`] when nothing fits, saying what would.
+    pub fn choose(&self, caps: &Caps, variant: ConvVariant) -> Result<Blueprint> {
+        let options = self.options;
+        let Some(patch) = options.patch else {
+            let start = divisible_patch(self.median_shape, self.spacing_mm, options.levels);
+            let bytes =
+                options.memory_bytes.unwrap_or(if caps.cpu { CPU_BYTES } else { GPU_BYTES });
+            return self.shrunk(caps, variant, start, bytes)?.ok_or_else(|| {
+                Error::Usage(format!(
+                    "{} do not hold a training with {} features and a batch of {}; use fewer \
+                     --features, a smaller --batch-size or more --memory",
+                    size(bytes),
+                    options.features,
+                    options.batch
+                ))
+            });
+        };
+        let blueprint = self.blueprint(caps, variant, patch, options.features)?;
+        let needed = blueprint.placed.bytes();
+        match options.memory_bytes {
+            Some(bytes) if needed > bytes => {
+                Err(self.too_large(caps, variant, patch, needed, bytes)?)
+            }
+            _ => Ok(blueprint),
+        }
+    }
+
+    /// Says which patch or feature count would fit.
+    fn too_large(
+        &self,
+        caps: &Caps,
+        variant: ConvVariant,
+        patch: [u32; 3],
+        needed: u64,
+        bytes: u64,
+    ) -> Result<Error> {
+        let mut ways = Vec::new();
+        if let Some(smaller) = self.shrunk(caps, variant, patch, bytes)? {
+            let [d, h, w] = smaller.net.plan.patch;
+            ways.push(format!("--patch {d},{h},{w}"));
+        }
+        let mut features = self.options.features / 2;
+        while features > 0 {
+            if self.blueprint(caps, variant, patch, features)?.placed.bytes() <= bytes {
+                ways.push(format!("--features {features}"));
+                break;
+            }
+            features /= 2;
+        }
+        if ways.is_empty() {
+            ways.push("a smaller --batch-size".into());
+        }
+        Ok(Error::Usage(format!(
+            "this training needs {} of device memory, more than --memory {}; {} would fit",
+            size(needed),
+            size(bytes),
+            ways.join(" or ")
+        )))
+    }
+
+    /// The largest training, from a patch downward, that needs no more than `bytes`.
+    fn shrunk(
+        &self,
+        caps: &Caps,
+        variant: ConvVariant,
+        start: [u32; 3],
+        bytes: u64,
+    ) -> Result<Option<Blueprint>> {
+        let levels = self.options.levels;
+        let mut patch = start;
+        loop {
+            let blueprint = self.blueprint(caps, variant, patch, self.options.features)?;
+            if blueprint.placed.bytes() <= bytes && blueprint.placed.check(caps).is_ok() {
+                return Ok(Some(blueprint));
+            }
+            let step = divisors(patch, self.spacing_mm, levels);
+            let share =
+                |axis: usize| f64::from(patch[axis]) / self.median_shape[axis].max(1) as f64;
+            let can = |&axis: &usize| patch[axis] > step[axis].max(4);
+            let Some(axis) = (0..3).filter(can).max_by(|&a, &b| share(a).total_cmp(&share(b)))
+            else {
+                return Ok(None);
+            };
+            let mut edges = patch.map(|edge| edge as usize);
+            edges[axis] -= step[axis] as usize;
+            let next = divisible_patch(edges, self.spacing_mm, levels);
+            let voxels = |p: [u32; 3]| p.iter().map(|&e| u64::from(e)).product::<u64>();
+            if voxels(next) >= voxels(patch) {
+                return Ok(None);
+            }
+            patch = next;
+        }
+    }
+}
+
+/// A number of bytes for a person.
+pub fn size(bytes: u64) -> String {
+    match bytes {
+        b if b >= 1 << 30 => format!("{:.1} GiB", b as f64 / (1u64 << 30) as f64),
+        b => format!("{} MiB", b.div_ceil(1 << 20)),
+    }
+}
+
+/// Plans a training: reads the data set, opens the device, and times an iteration unless
+/// `measure` is false.
+///
+/// # Errors
+/// As reading the data set and opening the device; [`Error::Usage`] when nothing fits.
+pub fn plan(
+    options: &TrainOptions,
+    measure: bool,
+    progress: &mut dyn FnMut(preprocess::Progress),
+) -> Result<PlanFile> {
+    let (searcher, _) = options.search.build()?;
+    let dataset = Dataset::open(&options.dataset)?;
+    let fingerprint = preprocess::survey(&dataset, &dataset.cases, options.threads, progress)?;
+    let preprocessing = fingerprint.preprocessing(options.spacing_mm);
+    let gpu = Gpu::open(&options.adapter, options.checked_shaders)?;
+    let variant = selftest::choose(&gpu)?;
+    let searching = searcher.learns();
+    let wanted = Wanted::new(options, &dataset, &fingerprint, &preprocessing, searching);
+    let blueprint = wanted.choose(gpu.caps(), variant)?;
+    let adapter = format!("{} ({})", gpu.name(), gpu.driver());
+    let network = blueprint.net.plan.clone();
+    let (parameters, bytes) = (blueprint.net.parameters.count(), blueprint.placed.bytes());
+    let seconds = if measure { Some(forecast(gpu, &wanted, blueprint)?) } else { None };
+    Ok(PlanFile {
+        version: PLAN_VERSION,
+        dataset: dataset.name.clone(),
+        cases: dataset.cases.len(),
+        median_shape: wanted.median_shape,
+        preprocessing,
+        network,
+        parameters,
+        adapter,
+        memory_bytes: bytes,
+        seconds_per_iteration: seconds,
+        iterations: options.iterations,
+        epochs: options.epochs,
+    })
+}
+
+/// Seconds of an iteration of a blueprint: timed on its own patch, or on a smaller one and scaled
+/// by the FLOPs.
+fn forecast(gpu: Gpu, wanted: &Wanted, blueprint: Blueprint) -> Result<f64> {
+    let (caps, variant, features) =
+        (gpu.caps().clone(), blueprint.variant, blueprint.net.plan.base_features);
+    let whole = blueprint.learn_flops();
+    let most = if caps.cpu { FORECAST_CPU_FLOPS } else { FORECAST_FLOPS };
+    let mut timed = blueprint;
+    while timed.learn_flops() > most {
+        let patch = timed.net.plan.patch;
+        let step = divisors(patch, wanted.spacing_mm, wanted.options.levels);
+        let axis = (0..3).fold(0, |large, a| if patch[a] > patch[large] { a } else { large });
+        if patch[axis] <= step[axis] {
+            break;
+        }
+        let mut smaller = patch;
+        smaller[axis] =
+            (patch[axis] / 2).next_multiple_of(step[axis]).min(patch[axis] - step[axis]);
+        // The same network: a smaller patch must keep its levels.
+        let plan = NetworkPlan { patch: smaller, ..timed.net.plan.clone() };
+        if plan.validate().is_err() {
+            break;
+        }
+        let TrainOptions { optimizer, batch_dice, .. } = *wanted.options;
+        let spec = wanted.spec(&caps, smaller);
+        timed = Blueprint::new(&caps, variant, optimizer, batch_dice, plan, spec)?;
+    }
+    debug_assert_eq!(timed.net.plan.base_features, features);
+    let flops = timed.learn_flops();
+    let patch = timed.net.plan.patch;
+    let batch = timed.net.plan.batch;
+    let spec = wanted.spec(&caps, patch);
+    let voxels: usize = patch.iter().map(|&e| e as usize).product();
+    let mut session = Session::open(gpu, timed, 0, 0.0)?;
+    let image: Vec<f32> =
+        (0..voxels * wanted.channels).map(|i| (i % 251) as f32 / 125.0 - 1.0).collect();
+    let labels: Vec<u32> = (0..voxels).map(|i| (i / 97 % wanted.classes) as u32).collect();
+    for sample in 0..batch {
+        session.upload_source(sample, &image, &labels)?;
+    }
+    session.upload_validation(&image.repeat(batch as usize), &labels.repeat(batch as usize))?;
+    let record = WarpRecord::copy(&Placement::whole(patch, [0; 3], patch));
+    let draws = vec![record; batch as usize];
+    let mut iteration = || -> Result<f64> {
+        let begin = Instant::now();
+        for row in 0..spec.candidates.all() {
+            session.augment(&draws)?;
+            session.learn()?;
+            if spec.search && (row >= spec.candidates.weights || spec.candidates.judged == 0) {
+                session.trial(1e-4, 0)?;
+            }
+            session.keep(row)?;
+            if row + 1 == spec.candidates.weights {
+                session.step(1e-4)?;
+            }
+        }
+        session.finish()?;
+        Ok(begin.elapsed().as_secs_f64())
+    };
+    // The first one also compiles and allocates.
+    iteration()?;
+    let mut seconds = iteration()?;
+    if seconds < LONG_SECONDS {
+        seconds = seconds.min(iteration()?);
+    }
+    Ok(seconds * whole as f64 / flops as f64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::options::example;
+    use super::*;
+    use std::collections::BTreeSet;
+
+    fn wanted(options: &TrainOptions, median_shape: [usize; 3]) -> Wanted<'_> {
+        Wanted {
+            options,
+            channels: 1,
+            classes: 3,
+            spacing_mm: [1.0; 3],
+            median_shape,
+            largest: median_shape.iter().product(),
+            searching: true,
+        }
+    }
+
+    #[test]
+    fn the_patch_shrinks_with_the_memory() {
+        let caps =
+            Caps { max_buffer_bytes: 1 << 40, max_binding_bytes: 1 << 30, ..Caps::portable() };
+        let variant = ConvVariant::available(&caps)[0];
+        let mut patches = BTreeSet::new();
+        let mut last = u64::MAX;
+        for mib in [4096u64, 1024, 256] {
+            let options = TrainOptions {
+                patch: None,
+                levels: 0,
+                features: 16,
+                memory_bytes: Some(mib << 20),
+                ..example()
+            };
+            let chosen = wanted(&options, [150, 130, 90]).choose(&caps, variant).unwrap();
+            let bytes = chosen.placed.bytes();
+            assert!(bytes <= mib << 20 && bytes <= last);
+            last = bytes;
+            patches.insert(chosen.net.plan.patch);
+        }
+        assert!(patches.len() == 3, "{patches:?}");
+        let small = TrainOptions { memory_bytes: Some(100 << 10), patch: None, ..example() };
+        let error = wanted(&small, [64; 3]).choose(&caps, variant).err().unwrap();
+        assert!(error.to_string().contains("--memory"), "{error}");
+    }
+
+    #[test]
+    fn a_patch_that_does_not_fit_is_refused_with_what_does() {
+        let caps = Caps::portable();
+        let variant = ConvVariant::available(&caps)[0];
+        let options = TrainOptions {
+            patch: Some([64; 3]),
+            levels: 3,
+            features: 16,
+            memory_bytes: Some(100 << 20),
+            ..example()
+        };
+        let error = wanted(&options, [64; 3]).choose(&caps, variant).err().unwrap().to_string();
+        assert!(error.contains("--patch ") && error.contains("--features "), "{error}");
+        // What it says is true.
+        let text = error.split("--patch ").nth(1).unwrap().split(' ').next().unwrap();
+        let edges: Vec<u32> = text.split(',').map(|e| e.parse().unwrap()).collect();
+        let fits = TrainOptions { patch: Some(edges.try_into().unwrap()), ..options };
+        assert!(wanted(&fits, [64; 3]).choose(&caps, variant).is_ok());
+    }
+}
