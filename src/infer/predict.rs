@@ -110,23 +110,18 @@ pub fn predict(
             options.step
         )));
     }
-    let groups = groups(options)?;
+    let (groups, networks) = groups(options)?;
     let channels = groups[0].network.plan.in_channels as usize;
     let cases = cases(options, channels)?;
     let targets = targets(options, &cases)?;
     let gpu = Gpu::open(&options.adapter, options.checked_shaders)?;
     let variant = selftest::choose(&gpu)?;
-    let networks: usize = groups.iter().map(|g| g.weights.len()).sum();
     let flips = match (options.mirror, groups.iter().all(|g| g.mirror)) {
         (true, true) => "averaged over 8 flips",
         (true, false) => "without flips where a run was trained without mirroring",
         (false, _) => "without flips",
     };
-    log(&format!(
-        "{networks} network{} on '{}', {flips}",
-        if networks == 1 { "" } else { "s" },
-        gpu.name()
-    ));
+    log(&format!("{networks} on '{}', {flips}", gpu.name()));
     let predictors = groups
         .iter()
         .map(|g| Predictor::new(&gpu, g.network.clone(), &g.weights[0], variant))
@@ -254,9 +249,11 @@ fn average(mut parts: Vec<(Prediction, usize)>) -> Option<Prediction> {
     Some(Prediction { labels, probabilities: Some(probabilities) })
 }
 
-/// The networks to average, those of the same plan and preprocessing together.
-fn groups(options: &PredictOptions) -> Result<Vec<Group>> {
+/// The networks to average, those of the same plan and preprocessing together; and their names
+/// for a person.
+fn groups(options: &PredictOptions) -> Result<(Vec<Group>, String)> {
     let mut groups: Vec<Group> = Vec::new();
+    let mut names = Vec::new();
     let mut first: Option<(&Path, RunConfig)> = None;
     for run in &options.runs {
         let config = RunConfig::read(run)?;
@@ -270,7 +267,14 @@ fn groups(options: &PredictOptions) -> Result<Vec<Group>> {
                 other.display()
             )));
         }
-        for fold in chosen_folds(run, options)? {
+        let folds = chosen_folds(run, options)?;
+        let list = folds.iter().map(usize::to_string).collect::<Vec<_>>().join(", ");
+        let s = if folds.len() == 1 { "" } else { "s" };
+        names.push(match options.runs.len() {
+            1 => format!("fold{s} {list}"),
+            _ => format!("fold{s} {list} of '{}'", run.display()),
+        });
+        for fold in folds {
             let (network, weights) = read_weights(&checkpoint_path(run, fold, options.checkpoint))?;
             let known = groups.iter_mut().find(|g| {
                 g.network.plan == network.plan
@@ -292,7 +296,7 @@ fn groups(options: &PredictOptions) -> Result<Vec<Group>> {
     if groups.is_empty() {
         return Err(Error::Usage("there is no network to predict with; name a run with -m".into()));
     }
-    Ok(groups)
+    Ok((groups, names.join(" and ")))
 }
 
 /// The cases of all inputs.

@@ -115,14 +115,18 @@ impl Predictor {
     ) -> Result<()> {
         let tiling = Tiling::new(shape, self.net.plan.patch, options.step);
         let plane = shape[1] * shape[2];
-        let networks = weights.len().max(1);
+        // One set of weights is loaded already.
+        let networks: Vec<Option<&Vec<f32>>> = match weights.len() {
+            0 | 1 => vec![None],
+            _ => weights.iter().map(Some).collect(),
+        };
         let layers = tiling.layers();
         let depth = tiling.planes(layers[0]).len();
         let mut sums = Sums::new(self.net.plan.classes as usize, depth * plane);
         for (i, &layer) in layers.iter().enumerate() {
-            for network in 0..networks {
-                if networks > 1 {
-                    self.set_weights(gpu, &weights[network])?;
+            for network in &networks {
+                if let Some(weights) = network {
+                    self.set_weights(gpu, weights)?;
                 }
                 self.layer(gpu, &tiling, layer, image, options, &mut sums)?;
             }
