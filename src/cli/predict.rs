@@ -96,13 +96,21 @@ fn component(text: &str) -> Result<LargestComponent> {
     }
 }
 
-/// `[3/40] la_003: 12 tiles, 3.4 s`; failures are printed even with --quiet.
+/// `[3/40] la_003: 12 tiles, 3.4 s (prepare 0.2, network 3.0, export 0.2)`; failures are printed even with --quiet.
 fn report(case: &Predicted) {
     let head = format!("[{}/{}] {}", case.number, case.cases, case.name);
     match &case.outcome {
         Outcome::Written(_) => {
             let s = if case.tiles == 1 { "" } else { "s" };
-            say(&format!("{head}: {} tile{s}, {:.1} s", case.tiles, case.seconds));
+            let seconds = &case.seconds;
+            say(&format!(
+                "{head}: {} tile{s}, {:.1} s (prepare {:.1}, network {:.1}, export {:.1})",
+                case.tiles,
+                seconds.total(),
+                seconds.prepare,
+                seconds.network,
+                seconds.export
+            ));
         }
         Outcome::Skipped => say(&format!("{head}: is there already")),
         Outcome::Failed(why) => complain(&format!("{head}: {why}")),

@@ -8,6 +8,7 @@ use crate::error::Result;
 use crate::gpu::Gpu;
 use half::f16;
 use std::path::Path;
+use std::time::Instant;
 
 /// A prepared image with its place in the file it came from.
 #[derive(Clone, Copy)]
@@ -33,6 +34,8 @@ pub(super) struct Prediction {
     pub labels: Vec<u8>,
     /// Classes, D, H, W of the file, where wanted.
     pub probabilities: Option<Vec<f16>>,
+    /// Seconds that bringing the probabilities back to the file's grid took.
+    pub export_seconds: f64,
 }
 
 /// A predictor and what it predicts with.
@@ -58,6 +61,7 @@ pub(super) fn predict_on_file_grid(
     let classes = member.predictor.plan().classes as usize;
     let to = member.axes.map(|axis| source.origin.crop_shape[axis]);
     let mut export = Export::new(classes, source.shape, to, keep_probabilities);
+    let mut export_seconds = 0.0;
     member.predictor.stream(
         gpu,
         member.weights,
@@ -65,10 +69,13 @@ pub(super) fn predict_on_file_grid(
         source.shape,
         member.window,
         &mut |planes| {
+            let begin = Instant::now();
             export.take(planes);
+            export_seconds += begin.elapsed().as_secs_f64();
             Ok(())
         },
     )?;
+    let begin = Instant::now();
     let (labels, probabilities) = export.finish();
     let voxels: usize = to.iter().product();
     let probabilities = probabilities.map(|crop| {
@@ -79,7 +86,9 @@ pub(super) fn predict_on_file_grid(
         };
         crop.chunks_exact(voxels).enumerate().flat_map(whole).collect()
     });
-    Ok(Prediction { labels: paste(&labels, member.axes, source.origin, 0), probabilities })
+    let labels = paste(&labels, member.axes, source.origin, 0);
+    export_seconds += begin.elapsed().as_secs_f64();
+    Ok(Prediction { labels, probabilities, export_seconds })
 }
 
 /// Writes the labels of a prediction.

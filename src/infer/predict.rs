@@ -68,6 +68,24 @@ pub enum Outcome {
     Failed(String),
 }
 
+/// Where the time of a case went.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Seconds {
+    /// Reading, cropping, resampling, normalising.
+    pub prepare: f64,
+    /// The networks.
+    pub network: f64,
+    /// Bringing the result to the file's grid, and writing it.
+    pub export: f64,
+}
+
+impl Seconds {
+    /// All of it.
+    pub fn total(&self) -> f64 {
+        self.prepare + self.network + self.export
+    }
+}
+
 /// One case's line.
 #[derive(Clone, Debug)]
 pub struct Predicted {
@@ -80,7 +98,7 @@ pub struct Predicted {
     /// Tiles of the sliding window, 0 if it was not reached.
     pub tiles: usize,
     /// Wall time.
-    pub seconds: f64,
+    pub seconds: Seconds,
     /// What became of it.
     pub outcome: Outcome,
 }
@@ -129,13 +147,12 @@ pub fn predict(
     let job = Job { options, gpu: &gpu, groups: &groups, predictors: &predictors };
     let mut failed = Vec::new();
     for (i, (case, target)) in cases.iter().zip(targets).enumerate() {
-        let begin = Instant::now();
-        let mut tiles = 0;
+        let mut told = Told::default();
         let wanted = [Some(target.clone()), options.save_probabilities.then(|| beside(&target))];
         let outcome = if options.skip_existing && wanted.iter().flatten().all(|p| p.exists()) {
             Outcome::Skipped
         } else {
-            match job.case(case, &target, &mut tiles) {
+            match job.case(case, &target, &mut told) {
                 Ok(()) => Outcome::Written(target),
                 // A lost device fails every case that follows.
                 Err(error @ Error::Device(_)) => return Err(error),
@@ -149,8 +166,8 @@ pub fn predict(
             number: i + 1,
             cases: cases.len(),
             name: case.name.clone(),
-            tiles,
-            seconds: begin.elapsed().as_secs_f64(),
+            tiles: told.tiles,
+            seconds: told.seconds,
             outcome,
         });
     }
@@ -164,6 +181,13 @@ pub fn predict(
     }
 }
 
+/// What a case tells while it is predicted.
+#[derive(Default)]
+struct Told {
+    tiles: usize,
+    seconds: Seconds,
+}
+
 /// What all cases share.
 struct Job<'a> {
     options: &'a PredictOptions,
@@ -174,7 +198,7 @@ struct Job<'a> {
 
 impl Job<'_> {
     /// Predicts one case and writes its files.
-    fn case(&self, case: &Case, target: &Path, tiles: &mut usize) -> Result<()> {
+    fn case(&self, case: &Case, target: &Path, told: &mut Told) -> Result<()> {
         let options = self.options;
         // Several groups have grids of their own, so they meet on the file's grid.
         let keep = options.save_probabilities || self.groups.len() > 1;
@@ -182,8 +206,10 @@ impl Job<'_> {
         let mut origin = None;
         for (group, predictor) in self.groups.iter().zip(self.predictors) {
             let channels = group.network.plan.in_channels as usize;
+            let begin = Instant::now();
             let image = prepare_image(&case.images, channels, &group.preprocessing)?;
-            *tiles += predictor.tiles(image.shape, options.step);
+            told.seconds.prepare += begin.elapsed().as_secs_f64();
+            told.tiles += predictor.tiles(image.shape, options.step);
             let member = Member {
                 predictor,
                 weights: &group.weights,
@@ -194,20 +220,24 @@ impl Job<'_> {
                 },
             };
             let source = Source::of_image(&image);
-            parts.push((
-                predict_on_file_grid(self.gpu, &member, source, keep)?,
-                group.weights.len(),
-            ));
+            let begin = Instant::now();
+            let prediction = predict_on_file_grid(self.gpu, &member, source, keep)?;
+            told.seconds.export += prediction.export_seconds;
+            told.seconds.network += begin.elapsed().as_secs_f64() - prediction.export_seconds;
+            parts.push((prediction, group.weights.len()));
             origin = Some(image.origin);
         }
+        let begin = Instant::now();
         let (Some(origin), Some(prediction)) = (origin, average(parts)) else { return Ok(()) };
-        let Prediction { labels, probabilities } = prediction;
+        let Prediction { labels, probabilities, .. } = prediction;
         if options.save_probabilities
             && let Some(probabilities) = probabilities
         {
             write_probabilities(&beside(target), &probabilities, &origin)?;
         }
-        write_prediction(target, &self.cleaned(labels, &origin), &origin)
+        write_prediction(target, &self.cleaned(labels, &origin), &origin)?;
+        told.seconds.export += begin.elapsed().as_secs_f64();
+        Ok(())
     }
 
     /// Labels without the components that are not wanted.
@@ -246,7 +276,7 @@ fn average(mut parts: Vec<(Prediction, usize)>) -> Option<Prediction> {
         }
         probabilities.push(f16::from_f32(p));
     }
-    Some(Prediction { labels, probabilities: Some(probabilities) })
+    Some(Prediction { labels, probabilities: Some(probabilities), export_seconds: 0.0 })
 }
 
 /// The networks to average, those of the same plan and preprocessing together; and their names
