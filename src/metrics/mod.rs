@@ -1,5 +1,6 @@
 //! Segmentation metrics and the statistics of their comparison. No GPU, no files.
 
+pub mod comparison;
 pub mod components;
 pub mod distance;
 pub mod overlap;

@@ -72,8 +72,8 @@ pub fn surface_metrics(
     let one = |i: usize| {
         let (found, truth) = match (in_prediction[i], in_reference[i]) {
             (Some(found), Some(truth)) => (found, truth),
-            (None, None) => return SurfaceMetrics::without_distance(f64::NAN),
-            _ => return SurfaceMetrics::without_distance(0.0),
+            (None, None) => return SurfaceMetrics::NONE,
+            _ => return SurfaceMetrics { nsd: 0.0, ..SurfaceMetrics::NONE },
         };
         let frame = found.union(truth);
         let found = surface(prediction, shape, labels[i], found, frame);
@@ -87,9 +87,9 @@ pub fn surface_metrics(
 }
 
 impl SurfaceMetrics {
-    fn without_distance(nsd: f64) -> Self {
-        SurfaceMetrics { hd: f64::NAN, hd95: f64::NAN, assd: f64::NAN, nsd }
-    }
+    /// Of a label that neither map has.
+    pub const NONE: Self =
+        SurfaceMetrics { hd: f64::NAN, hd95: f64::NAN, assd: f64::NAN, nsd: f64::NAN };
 
     /// Of the distances of both directions, at least one.
     fn of(mut distances: Vec<f64>, tolerance_mm: f64) -> Self {
