@@ -200,7 +200,7 @@ fn runs_are_compared_case_by_case() {
     assert!((dice["baseline"].as_f64().unwrap() - 0.8).abs() < 1e-12);
     assert!((dice["difference"].as_f64().unwrap() - 0.2).abs() < 1e-12);
     let [low, high] = [0, 1].map(|i| dice["interval"][i].as_f64().unwrap());
-    assert!(low >= 0.0 && low < 0.2 && high > 0.2 && high <= 0.5, "{dice}");
+    assert!((0.0..0.2).contains(&low) && (0.2..=0.5).contains(&high), "{dice}");
     // Two differences of one sign: 2 / 4.
     assert_eq!(dice["p"].as_f64(), Some(0.5));
     let hd = rows.iter().find(|r| r["metric"] == "HD95" && r["label"] == "mean").unwrap();

@@ -21,12 +21,13 @@ const NAMED_CASES: usize = 10;
 Example:
   asng-wgpu compare runs/plain runs/searched
 
-The first run is the baseline. Differences are run - baseline, paired by case, over the cases that
-all runs have; a case whose measure is undefined under one of the two does not count in that row.
-`mean` averages a case's labels. The interval covers the mean difference with 95% (percentiles of
-10000 bootstrap resamples of the cases). p is that of Wilcoxon's two-sided signed-rank test as SciPy
-computes it by default: zeros dropped, exact for up to 50 cases (13 with ties or zeros), otherwise
-the normal approximation corrected for ties. p is not corrected for the number of rows.")]
+The first run is the baseline. Differences are run - baseline, paired by case, over the cases
+that all runs have; a case whose measure is undefined under one of the two does not count in
+that row. `mean` averages a case's labels. The interval covers the mean difference with 95%
+(percentiles of 10000 bootstrap resamples of the cases). p is that of Wilcoxon's two-sided
+signed-rank test as SciPy computes it by default: zeros dropped, exact for up to 50 cases (13
+with ties or zeros), otherwise the normal approximation corrected for ties. p is not corrected
+for the number of rows.")]
 pub(super) struct Compare {
     /// Runs, folders with a summary.json, or summary.json files; the first is the baseline.
     #[arg(num_args = 2.., required = true, value_name = "RUN")]

@@ -14,9 +14,10 @@ use std::path::PathBuf;
 Example:
   asng-wgpu cross-validate runs/heart
 
-Each case counts once, by the fold that did not train on it. The first table is over all cases, the
-second the mean over labels of each fold, with their mean and standard deviation. Folds of the split
-that are missing are named with the command that adds them. Writes RUN/cross_validation/summary.json.")]
+Each case counts once, by the fold that did not train on it. The first table is over all
+cases, the second the mean over labels of each fold, with their mean and standard deviation.
+Folds of the split that are missing are named with the command that adds them. Writes
+RUN/cross_validation/summary.json.")]
 pub(super) struct CrossValidate {
     /// Folder of the run.
     run: PathBuf,

@@ -16,12 +16,13 @@ use std::path::{Path, PathBuf};
 Example:
   asng-wgpu evaluate predictions heart/labelsTr --cases
 
-Measures are averaged over cases, then over labels; `-` is a measure that no case has. Where neither
-the prediction nor the reference has a label, the case does not count for it. Where only one has it,
-Dice, IoU and NSD are 0 and there is no distance: HD95, HD and ASSD leave the case out. Distances are
-in mm; NSD is the share of both surfaces within --nsd-tolerance of each other. Voxels are summed over
-cases. The summary has the structure of nnU-Net's summary.json, with ASSD, HD, HD95 and NSD added.
-All pairs are tried; the summary is written only when none failed.")]
+Measures are averaged over cases, then over labels; `-` is a measure that no case has. Where
+neither the prediction nor the reference has a label, the case does not count for it. Where
+only one has it, Dice, IoU and NSD are 0 and there is no distance: HD95, HD and ASSD leave the
+case out. Distances are in mm; NSD is the share of both surfaces within --nsd-tolerance of
+each other. Voxels are summed over cases. The summary has the structure of nnU-Net's
+summary.json, with ASSD, HD, HD95 and NSD added. All pairs are tried; the summary is written
+only when none failed.")]
 pub(super) struct Evaluate {
     /// Predicted labels: a file or a folder.
     prediction: PathBuf,
@@ -34,7 +35,7 @@ pub(super) struct Evaluate {
     #[arg(short, long, value_delimiter = ',')]
     labels: Vec<u16>,
     /// Tolerance of the normalised surface Dice, in mm.
-    #[arg(long, value_name = "MM", default_value_t = NSD_TOLERANCE_MM)]
+    #[arg(long, value_name = "MM", default_value_t = NSD_TOLERANCE_MM, allow_negative_numbers = true)]
     nsd_tolerance: f64,
     /// Leave out the measures of surfaces (HD95, HD, ASSD, NSD), which take most of the time.
     #[arg(long, conflicts_with = "nsd_tolerance")]
