@@ -1,12 +1,14 @@
 //! `asng-wgpu evaluate PRED REF`.
 
+use super::measures::{case_rows, label_rows, one_sided};
+use super::progress::bar;
 use super::table::table;
 use super::{print, say};
-use crate::data::dataset::case_name;
 use crate::error::{Error, Result};
 use crate::files;
-use crate::infer::evaluate::{evaluate, pairs};
-use crate::metrics::summary::{Metrics, Number, Summary};
+use crate::infer::evaluate::{EvaluateOptions, NSD_TOLERANCE_MM, evaluate};
+use crate::infer::pairs::pairs;
+use crate::metrics::summary::Summary;
 use std::path::{Path, PathBuf};
 
 #[derive(clap::Args, Debug)]
@@ -14,9 +16,13 @@ use std::path::{Path, PathBuf};
 Example:
   asng-wgpu evaluate predictions heart/labelsTr --cases
 
-Dice and IoU are averaged over the cases in which the prediction or the reference has the label
-(`-`: none has it), then over labels; voxels are summed over cases. The summary has the structure
-of nnU-Net's summary.json.")]
+Measures are averaged over cases, then over labels; `-` is a measure that no case has. Where
+neither the prediction nor the reference has a label, the case does not count for it. Where
+only one has it, Dice, IoU and NSD are 0 and there is no distance: HD95, HD and ASSD leave the
+case out. Distances are in mm; NSD is the share of both surfaces within --nsd-tolerance of
+each other. Voxels are summed over cases. The summary has the structure of nnU-Net's
+summary.json, with ASSD, HD, HD95 and NSD added. All pairs are tried; the summary is written
+only when none failed.")]
 pub(super) struct Evaluate {
     /// Predicted labels: a file or a folder.
     prediction: PathBuf,
@@ -28,6 +34,12 @@ pub(super) struct Evaluate {
     /// Foreground labels that count [default: all that occur].
     #[arg(short, long, value_delimiter = ',')]
     labels: Vec<u16>,
+    /// Tolerance of the normalised surface Dice, in mm.
+    #[arg(long, value_name = "MM", default_value_t = NSD_TOLERANCE_MM, allow_negative_numbers = true)]
+    nsd_tolerance: f64,
+    /// Leave out the measures of surfaces (HD95, HD, ASSD, NSD), which take most of the time.
+    #[arg(long, conflicts_with = "nsd_tolerance")]
+    no_surface: bool,
     /// Also print each case.
     #[arg(long)]
     cases: bool,
@@ -43,12 +55,35 @@ impl Evaluate {
                 "--labels 0 is the background, which is not evaluated; leave it out".into(),
             ));
         }
-        let summary = evaluate(&pairs(&self.prediction, &self.reference)?, &self.labels)?;
-        let json = summary.to_json();
+        if !(self.nsd_tolerance.is_finite() && self.nsd_tolerance >= 0.0) {
+            return Err(Error::Usage(format!(
+                "--nsd-tolerance {} is no distance; give millimetres, as in --nsd-tolerance 2",
+                self.nsd_tolerance
+            )));
+        }
+        let pairs = pairs(&self.prediction, &self.reference)?;
+        let options = EvaluateOptions {
+            labels: &self.labels,
+            nsd_tolerance_mm: (!self.no_surface).then_some(self.nsd_tolerance),
+        };
+        let bar = bar(pairs.len() as u64, "evaluating  {wide_bar} {pos}/{len}  {eta} left");
+        let summary = evaluate(&pairs, options, &|done| bar.set_position(done as u64));
+        bar.finish_and_clear();
+        let mut summary = summary?;
         let folder_default = self.prediction.is_dir().then(|| self.prediction.join("summary.json"));
-        if let Some(path) = self.output.clone().or(folder_default) {
+        let target = self.output.clone().or(folder_default);
+        if target.as_deref().is_some_and(used_in_search) {
+            summary.validation_used_in_search = true;
+            say("warning: the search judged its candidates on these cases, so their metrics are \
+                 optimistic");
+        }
+        let json = summary.to_json();
+        if let Some(path) = target {
             files::replace(&path, json.as_bytes())?;
             say(&format!("written to '{}'", path.display()));
+        }
+        if let Some(sentence) = one_sided(&summary) {
+            say(&sentence);
         }
         if self.json {
             return print(&json);
@@ -60,62 +95,10 @@ impl Evaluate {
     }
 }
 
-fn measure(metrics: Option<&Metrics>, name: &str) -> String {
-    match metrics.and_then(|m| m.get(name)) {
-        Some(number) if number.value().is_finite() => format!("{:.4}", number.value()),
-        _ => "-".into(),
-    }
-}
-
-fn count(metrics: &Metrics, name: &str) -> i64 {
-    match metrics.get(name) {
-        Some(Number::Int(n)) => *n,
-        _ => 0,
-    }
-}
-
-fn cells<const N: usize>(row: [&str; N]) -> Vec<String> {
-    row.map(String::from).to_vec()
-}
-
-/// One row a label, and their mean.
-pub(super) fn label_rows(summary: &Summary) -> Vec<Vec<String>> {
-    // The first column is at least 6 wide, so that tables of several calls line up.
-    let mut rows = vec![cells(["label ", "Dice", "IoU", "cases", "predicted", "reference"])];
-    let mut labels: Vec<&String> = summary.mean.keys().collect();
-    labels.sort_by_key(|l| l.parse::<u16>().unwrap_or(u16::MAX));
-    for label in labels {
-        let cases: Vec<&Metrics> =
-            summary.metric_per_case.iter().filter_map(|c| c.metrics.get(label)).collect();
-        let with = cases.iter().filter(|m| m.get("Dice").is_some_and(|d| !d.value().is_nan()));
-        let sum = |name| cases.iter().map(|m| count(m, name)).sum::<i64>().to_string();
-        let mean = summary.mean.get(label);
-        rows.push(vec![
-            label.clone(),
-            measure(mean, "Dice"),
-            measure(mean, "IoU"),
-            with.count().to_string(),
-            sum("n_pred"),
-            sum("n_ref"),
-        ]);
-    }
-    let all = Some(&summary.foreground_mean);
-    let cases = summary.metric_per_case.len().to_string();
-    rows.push(vec!["mean".into(), measure(all, "Dice"), measure(all, "IoU"), cases]);
-    rows
-}
-
-/// One row a case, its Dice values by label.
-fn case_rows(summary: &Summary) -> Vec<Vec<String>> {
-    let mut labels: Vec<&String> = summary.mean.keys().collect();
-    labels.sort_by_key(|l| l.parse::<u16>().unwrap_or(u16::MAX));
-    let mut head = vec!["case".to_string()];
-    head.extend(labels.iter().map(|l| format!("Dice {l}")));
-    let mut rows = vec![head];
-    for case in &summary.metric_per_case {
-        let mut row = vec![case_name(Path::new(&case.prediction_file))];
-        row.extend(labels.iter().map(|l| measure(case.metrics.get(*l), "Dice")));
-        rows.push(row);
-    }
-    rows
+/// Whether the summary that is about to be replaced says that a search looked at its cases.
+fn used_in_search(path: &Path) -> bool {
+    let earlier = std::fs::read_to_string(path).ok();
+    earlier
+        .and_then(|text| Summary::from_json(&text).ok())
+        .is_some_and(|summary| summary.validation_used_in_search)
 }

@@ -1,10 +1,13 @@
 //! The command line: parse, call, print. No logic.
 
 mod augment;
+mod compare;
 mod completions;
+mod cross_validate;
 mod demo;
 mod devices;
 mod evaluate;
+mod measures;
 mod network;
 mod plan;
 mod policy;
@@ -49,13 +52,17 @@ struct Cli {
 enum Command {
     /// Shows what a policy does to a case: volumes and a contact sheet.
     Augment(Box<augment::Augment>),
+    /// Compares runs on the same cases: paired differences, intervals, p values.
+    Compare(compare::Compare),
     /// Prints a completion script for a shell.
     Completions(completions::Completions),
+    /// Puts the validation cases of a run's folds together.
+    CrossValidate(cross_validate::CrossValidate),
     /// Lists the adapters, whether their kernels compute rightly, and which one is taken.
     Devices(devices::Devices),
     /// Writes a synthetic data set in the layout of the Medical Segmentation Decathlon.
     Demo(demo::Demo),
-    /// Dice, IoU and counts of predictions against references.
+    /// Dice, surface distances and counts of predictions against references.
     Evaluate(evaluate::Evaluate),
     /// Plans patch and network for a data set, and forecasts memory and time.
     Plan(Box<plan::Plan>),
@@ -90,7 +97,9 @@ pub fn run() -> ExitCode {
     QUIET.store(cli.quiet, Ordering::Relaxed);
     let outcome = match cli.command {
         Command::Augment(command) => command.run(),
+        Command::Compare(command) => command.run(),
         Command::Completions(command) => command.run(),
+        Command::CrossValidate(command) => command.run(),
         Command::Devices(command) => command.run(),
         Command::Demo(command) => command.run(),
         Command::Evaluate(command) => command.run(),

@@ -1,9 +1,22 @@
-//! What a training shows: a bar with the time left on a terminal, plain lines elsewhere.
+//! What long work shows: a bar with the time left on a terminal, and of a training plain lines.
 
 use super::say;
 use crate::data::preprocess::Progress;
 use crate::train::{Epoch, Event};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+/// A bar on stderr; hidden with `--quiet` and where stderr is no terminal.
+pub(super) fn bar(length: u64, template: &str) -> ProgressBar {
+    let target = match super::quiet() {
+        true => ProgressDrawTarget::hidden(),
+        false => ProgressDrawTarget::stderr_with_hz(4),
+    };
+    let bar = ProgressBar::with_draw_target(Some(length), target);
+    if let Ok(style) = ProgressStyle::with_template(template) {
+        bar.set_style(style);
+    }
+    bar
+}
 
 /// The progress of a training, on stderr.
 pub(super) struct TrainProgress {
@@ -13,17 +26,10 @@ pub(super) struct TrainProgress {
 }
 
 impl TrainProgress {
-    /// A bar over all iterations; hidden with `--quiet` and where stderr is no terminal.
+    /// A bar over all iterations.
     pub fn new(epochs: u64, iterations: u64) -> Self {
-        let target = match super::quiet() {
-            true => ProgressDrawTarget::hidden(),
-            false => ProgressDrawTarget::stderr_with_hz(4),
-        };
-        let bar = ProgressBar::with_draw_target(Some(epochs.saturating_mul(iterations)), target);
         let template = "{msg}  {wide_bar} {pos}/{len}  {eta} left";
-        if let Ok(style) = ProgressStyle::with_template(template) {
-            bar.set_style(style);
-        }
+        let bar = bar(epochs.saturating_mul(iterations), template);
         TrainProgress { bar, epochs, iterations }
     }
 

@@ -1,6 +1,6 @@
 //! `asng-wgpu train DATASET`.
 
-use super::evaluate::label_rows;
+use super::measures::label_rows;
 use super::network::NetworkFlags;
 use super::progress::TrainProgress;
 use super::search::SearchFlags;

@@ -1,8 +1,12 @@
-//! Prediction by sliding window, and evaluation of predictions against references.
+//! Prediction by sliding window, evaluation of predictions against references, and what runs
+//! and folds have together.
 
+pub mod compare;
+pub mod cross_validate;
 pub mod evaluate;
 mod export;
 mod output;
+pub mod pairs;
 pub mod predict;
 pub mod predictor;
 mod tiling;

@@ -5,6 +5,7 @@
 //! writer does so too, and the reader takes them, and `null` for NaN.
 
 use super::overlap::Overlap;
+use super::surface::SurfaceMetrics;
 use crate::{Error, Result};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -76,6 +77,13 @@ pub fn overlap_metrics(o: &Overlap) -> Metrics {
     .into_iter()
     .map(|(k, v)| (k.to_string(), v))
     .collect()
+}
+
+/// The four metrics of surfaces, which nnU-Net does not write.
+pub fn surface_values(s: &SurfaceMetrics) -> Metrics {
+    [("ASSD", s.assd), ("HD", s.hd), ("HD95", s.hd95), ("NSD", s.nsd)]
+        .map(|(name, value)| (name.to_string(), Number::Float(value)))
+        .into()
 }
 
 impl Summary {

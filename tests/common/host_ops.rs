@@ -2,7 +2,7 @@
 
 use super::{Golden, Outcome, all, except, nothing, text};
 use asng_wgpu::data::preprocess::{Preprocessing, normalise};
-use asng_wgpu::metrics::overlaps;
+use asng_wgpu::metrics::{overlaps, surface_metrics};
 use asng_wgpu::search::asng::{Asng, AsngOptions};
 use asng_wgpu::search::distribution::Categorical;
 use serde::Deserialize;
@@ -36,15 +36,22 @@ pub fn run_metrics(golden: &Golden) -> Outcome {
     let cases = golden.params["cases"].as_array().ok_or("no list 'cases' in params")?;
     for (i, case) in cases.iter().enumerate() {
         let (pred, reference) = (labels(format!("pred{i}"))?, labels(format!("ref{i}"))?);
+        let shape = <[usize; 3]>::try_from(golden.get(&format!("pred{i}"))?.shape.as_slice())
+            .map_err(text)?;
+        let spacing: [f64; 3] = serde_json::from_value(case["spacing"].clone()).map_err(text)?;
         for (label, wanted) in case["labels"].as_object().ok_or("a case without 'labels'")? {
             let label: u16 = label.parse().map_err(text)?;
             let overlap = overlaps(&pred, &reference, &[label]).map_err(text)?[0];
+            let surface = surface_metrics(&pred, &reference, shape, spacing, &[label], 1.0)[0];
             for (name, value) in wanted.as_object().ok_or("a label without values")? {
                 let got = match name.as_str() {
                     "n_pred" => overlap.n_pred() as f64,
                     "n_ref" => overlap.n_ref() as f64,
                     "dice" => overlap.dice(),
                     "jaccard" | "iou" => overlap.iou(),
+                    "hd" => surface.hd,
+                    "hd95" => surface.hd95,
+                    "assd" => surface.assd,
                     other => {
                         skipped.insert(other.to_string());
                         continue;
@@ -60,7 +67,12 @@ pub fn run_metrics(golden: &Golden) -> Outcome {
             }
         }
     }
-    except(skipped.into_iter().map(|name| format!("{name} (no surface distances)")).collect())
+    except(
+        skipped
+            .into_iter()
+            .map(|name| format!("{name} (the engine puts both directions together)"))
+            .collect(),
+    )
 }
 
 /// A run of the search method's authors' code.
