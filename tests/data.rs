@@ -6,7 +6,11 @@ mod common;
 mod dataset;
 #[path = "data/nifti.rs"]
 mod nifti;
+#[path = "data/orientation.rs"]
+mod orientation;
 #[path = "data/real.rs"]
 mod real;
 #[path = "data/sampling.rs"]
 mod sampling;
+#[path = "data/varieties.rs"]
+mod varieties;

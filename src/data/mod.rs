@@ -6,6 +6,7 @@ pub mod dataset;
 pub mod demo;
 pub mod inputs;
 pub mod nifti;
+pub mod orientation;
 pub mod prefetch;
 pub mod preprocess;
 pub mod rng;
