@@ -7,6 +7,7 @@ pub mod demo;
 pub mod inputs;
 pub mod nifti;
 pub mod orientation;
+pub mod patients;
 pub mod prefetch;
 pub mod preprocess;
 pub mod rng;

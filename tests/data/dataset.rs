@@ -204,3 +204,52 @@ fn inputs_in_either_layout() {
     touch("la_007.nii.gz");
     assert_eq!(find_images(dir.path(), 1).unwrap().len(), 5);
 }
+
+#[test]
+fn inputs_by_list_and_several_together() {
+    use asng_wgpu::data::inputs::{find_all_images, find_images};
+    let dir = tempfile::tempdir().unwrap();
+    let at = |n: &str| dir.path().join(n);
+    std::fs::create_dir(at("more")).unwrap();
+    for n in ["b_0000.nii.gz", "b_0001.nii.gz", "more/a_0000.nii", "more/a_0001.nii", "c.nii"] {
+        std::fs::write(at(n), b"x").unwrap();
+    }
+    let names = |cases: &[asng_wgpu::data::Case]| {
+        cases.iter().map(|c| format!("{} {}", c.name, c.images.len())).collect::<Vec<_>>()
+    };
+    let list = at("list.txt");
+    // The first channel stands for all; a channel named twice counts once.
+    std::fs::write(&list, "# two\r\nb_0000.nii.gz\r\n\nb_0001.nii.gz\n  more  \n").unwrap();
+    assert_eq!(names(&find_images(&list, 2).unwrap()), ["a 2", "b 2"]);
+    let both = find_all_images(&[at("b_0000.nii.gz"), at("more")], 2).unwrap();
+    assert_eq!(names(&both), ["a 2", "b 2"]);
+    assert_eq!(names(&find_all_images(&[at("c.nii"), list.clone()], 1).unwrap()).len(), 5);
+    std::fs::write(&list, "nowhere.nii.gz\n").unwrap();
+    assert!(sentence(find_images(&list, 2), &list).contains("nowhere.nii.gz"));
+    std::fs::write(&list, "# nothing\n").unwrap();
+    assert!(sentence(find_images(&list, 2), &list).contains("names no file"));
+    std::fs::write(at("more/c.nii"), b"x").unwrap();
+    let e = find_all_images(&[at("c.nii"), at("more/c.nii")], 1).unwrap_err().to_string();
+    assert!(e.contains("two files of the case 'c'"), "{e}");
+    assert!(find_all_images(&[], 1).is_err());
+    std::fs::write(at("scan_2023.nii"), b"x").unwrap();
+    assert_eq!(names(&find_images(&at("scan_2023.nii"), 1).unwrap()), ["scan_2023 1"]);
+}
+
+#[test]
+fn patients_are_kept_together() {
+    let dir = tempfile::tempdir().unwrap();
+    files(dir.path(), &["a", "b"], "");
+    json(dir.path(), MSD);
+    let d = Dataset::open(dir.path()).unwrap();
+    std::fs::write(dir.path().join("patients.csv"), "a,p\nb,p\n").unwrap();
+    sentence(split::folds(&d), &dir.path().join("patients.csv"));
+    std::fs::write(dir.path().join("patients.csv"), "a,q\nb,p\n").unwrap();
+    let folds = split::folds(&d).unwrap();
+    assert_eq!(folds.len(), 2);
+    // A file of folds wins, and can be named.
+    let path = dir.path().join("own.json");
+    std::fs::write(&path, r#"[{"train":["b.nii.gz"],"val":["a"]}]"#).unwrap();
+    let e = sentence(split::folds_from(&path, &d.labelled_names()), &path);
+    assert!(e.contains("it has 'b'"), "{e}");
+}
