@@ -1,6 +1,7 @@
 //! The command line: parse, call, print. No logic.
 
 mod augment;
+mod check;
 mod completions;
 mod demo;
 mod devices;
@@ -46,6 +47,8 @@ struct Cli {
 enum Command {
     /// Shows what a policy does to a case: volumes and a contact sheet.
     Augment(Box<augment::Augment>),
+    /// Reads every file of a data set and reports all that is wrong.
+    Check(check::Check),
     /// Prints a completion script for a shell.
     Completions(completions::Completions),
     /// Lists the adapters, whether their kernels compute rightly, and which one is taken.
@@ -85,6 +88,7 @@ pub fn run() -> ExitCode {
     QUIET.store(cli.quiet, Ordering::Relaxed);
     let outcome = match cli.command {
         Command::Augment(command) => command.run(),
+        Command::Check(command) => command.run(),
         Command::Completions(command) => command.run(),
         Command::Devices(command) => command.run(),
         Command::Demo(command) => command.run(),

@@ -12,7 +12,8 @@ fn channel_of(stem: &str) -> Option<(&str, usize)> {
     (digits && !name.is_empty()).then(|| number.parse().ok().map(|n| (name, n)))?
 }
 
-fn is_image(path: &Path) -> bool {
+/// Whether a path is a file named as a NIfTI image, and not hidden.
+pub(super) fn is_image(path: &Path) -> bool {
     let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
     let image = [".nii.gz", ".nii", ".hdr", ".hdr.gz"].iter().any(|e| name.ends_with(e));
     image && !name.starts_with('.') && path.is_file()

@@ -2,6 +2,7 @@
 //!
 //! Arrays are D, H, W (z, y, x of the file), row-major, channels first.
 
+pub mod check;
 pub mod dataset;
 pub mod demo;
 pub mod inputs;
