@@ -6,6 +6,9 @@ use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+/// The files beside a data set that may say whose the cases are; one of them.
+pub const PATIENT_FILES: [&str; 2] = ["patients.json", "patients.csv"];
+
 /// The patients of cases.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Patients {
@@ -38,7 +41,7 @@ impl Patients {
 /// # Errors
 /// Both files, a broken file, a case with two patients, a case without one.
 pub fn patients(dir: &Path, names: &[String]) -> Result<Option<Patients>> {
-    let (json, csv) = (dir.join("patients.json"), dir.join("patients.csv"));
+    let [json, csv] = PATIENT_FILES.map(|name| dir.join(name));
     let path = match (json.is_file(), csv.is_file()) {
         (false, false) => return Ok(None),
         (true, true) => {

@@ -255,6 +255,51 @@ pub fn inner_split(train: &[String], share: f64, seed: u64) -> Result<(Vec<Strin
     Ok((pick(false), pick(true)))
 }
 
+/// As [`inner_split`], but cases of one patient stay on one side where patients
+/// are known: patients are drawn until the validation half has at least its
+/// share of cases.
+///
+/// # Errors
+/// As [`inner_split`]; besides a case without patient, or all cases of one.
+pub fn inner_split_of(
+    train: &[String],
+    patients: Option<&Patients>,
+    share: f64,
+    seed: u64,
+) -> Result<(Vec<String>, Vec<String>)> {
+    let Some(patients) = patients else { return inner_split(train, share, seed) };
+    // Also checks the share and the number of cases.
+    let wanted = inner_split(train, share, seed)?.1.len();
+    let mut cases_of: BTreeMap<&str, usize> = BTreeMap::new();
+    for name in train {
+        *cases_of.entry(patients.of(name)?).or_default() += 1;
+    }
+    if cases_of.len() < 2 {
+        return Err(Error::Input(format!(
+            "'{}' gives all training cases of the fold to one patient, but the inner split needs two; add cases or search on the fold's validation cases",
+            patients.path.display()
+        )));
+    }
+    let mut order: Vec<(&str, usize)> = cases_of.into_iter().collect();
+    rng::shuffle(&mut rng::stream(seed, Purpose::InnerSplit, &[]), &mut order);
+    // One patient at least stays for training.
+    let mut held = BTreeSet::new();
+    let mut count = 0;
+    for (patient, cases) in order.iter().skip(1) {
+        if count >= wanted {
+            break;
+        }
+        held.insert(*patient);
+        count += cases;
+    }
+    let pick = |keep: bool| {
+        let chosen =
+            train.iter().filter(|n| patients.of(n).is_ok_and(|p| held.contains(p)) == keep);
+        chosen.cloned().collect()
+    };
+    Ok((pick(false), pick(true)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -329,11 +374,18 @@ mod tests {
         }
         let leaks = patient_leaks(&default_folds(&names).unwrap(), &patients);
         assert!(leaks.iter().any(|l| l.contains("'p0'")), "{leaks:?}");
+        let (train, val) = inner_split_of(&names, Some(&patients), 0.25, 3).unwrap();
+        assert!(val.len() >= 3 && train.len() + val.len() == 12);
+        let halves = [Fold { train, val }];
+        assert!(patient_leaks(&halves, &patients).is_empty());
+        let plain = inner_split(&names, 0.25, 3).unwrap();
+        assert_eq!(inner_split_of(&names, None, 0.25, 3).unwrap(), plain);
         let one = Patients {
             by_case: names.iter().map(|n| (n.clone(), "p".into())).collect(),
             ..patients
         };
         assert!(patient_folds(&names, &one).is_err());
+        assert!(inner_split_of(&names, Some(&one), 0.25, 3).is_err());
     }
 
     #[test]

@@ -1,9 +1,11 @@
 //! Layouts, their mistakes, preprocessing and demo data.
 
 use crate::common::{Raw, gzip, sentence};
+use asng_wgpu::data::check::{check, quick};
 use asng_wgpu::data::demo::{DemoKind, DemoSize, demo_case, write_demo};
 use asng_wgpu::data::preprocess::prepare_all;
 use asng_wgpu::data::{Dataset, split};
+use proptest::prelude::*;
 use std::path::Path;
 
 fn json(dir: &Path, text: &str) {
@@ -252,4 +254,48 @@ fn patients_are_kept_together() {
     std::fs::write(&path, r#"[{"train":["b.nii.gz"],"val":["a"]}]"#).unwrap();
     let e = sentence(split::folds_from(&path, &d.labelled_names()), &path);
     assert!(e.contains("it has 'b'"), "{e}");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Whatever is in its files, a data set is checked to the end.
+    #[test]
+    fn any_damage_is_checked(
+        file in 0usize..5,
+        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8),
+        cut in any::<Option<prop::sample::Index>>(),
+    ) {
+        let dir = tempfile::tempdir().unwrap();
+        files(dir.path(), &["a", "b"], "");
+        json(dir.path(), MSD);
+        let write = |name: &str, text: &str| std::fs::write(dir.path().join(name), text).unwrap();
+        write("splits_final.json", r#"[{"train":["b"],"val":["a"]}]"#);
+        write("patients.csv", "a,p\nb,q\n");
+        let names =
+            ["dataset.json", "splits_final.json", "patients.csv", "imagesTr/a.nii", "labelsTr/b.nii"];
+        // Damage to the voxels, not to gzip's checksum: a plain file under the same case name.
+        if file > 2 {
+            let bytes = Raw::new(3, 3, 3, 2, vec![1; 27]).bytes();
+            std::fs::write(dir.path().join(names[file]), bytes).unwrap();
+            let packed = format!("{}.gz", names[file]);
+            json(dir.path(), &MSD.replace(&packed, names[file]));
+        }
+        let path = dir.path().join(names[file]);
+        let mut bytes = std::fs::read(&path).unwrap();
+        for (at, value) in changes {
+            let at = at.index(bytes.len());
+            bytes[at] = value;
+        }
+        if let Some(cut) = cut {
+            bytes.truncate(cut.index(bytes.len()));
+        }
+        std::fs::write(&path, bytes).unwrap();
+        let report = check(dir.path(), 1, &|_, _, _| {}).unwrap();
+        prop_assert_eq!(report.errors + report.warnings, report.findings.len());
+        prop_assert!(report.findings.iter().all(|f| !f.message.is_empty() && !f.remedy.is_empty()), "{:?}", report.findings);
+        if let Ok(d) = Dataset::open(dir.path()) {
+            let _ = (quick(&d), split::folds(&d));
+        }
+    }
 }

@@ -79,12 +79,7 @@ pub(super) struct CaseFacts {
 }
 
 fn unreadable(case: &str, path: &Path, error: &Error) -> Finding {
-    let mut sentence = error.to_string();
-    if let Some(cause) = std::error::Error::source(error) {
-        sentence = format!("{sentence}: {cause}; make it readable");
-    }
-    let found = Finding::from_sentence(Severity::Error, Kind::UnreadableFile, &sentence);
-    found.of_case(case).of_file(path)
+    Finding::from_error(Severity::Error, Kind::UnreadableFile, error, path).of_case(case)
 }
 
 /// Reads the headers of a case's files and compares their grids. Files that do

@@ -1,5 +1,6 @@
 //! One thing that is wrong, or may be.
 
+use crate::Error;
 use crate::data::dataset::case_name;
 use serde::Serialize;
 use std::fmt;
@@ -119,6 +120,19 @@ impl Finding {
             (file, message) = (Some(PathBuf::from(path)), rest);
         }
         Self { file, ..Self::new(severity, kind, message, remedy) }
+    }
+
+    /// From an error about `file`.
+    pub(super) fn from_error(severity: Severity, kind: Kind, error: &Error, file: &Path) -> Self {
+        let finding = match error {
+            Error::Io { source, .. } => {
+                let what = format!("cannot be read ({source})");
+                Self::new(severity, kind, what, "make it a readable file")
+            }
+            other => Self::from_sentence(severity, kind, &other.to_string()),
+        };
+        let named = finding.file.clone();
+        finding.of_file(named.as_deref().unwrap_or(file))
     }
 
     pub(super) fn of_case(self, case: &str) -> Self {

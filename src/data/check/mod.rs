@@ -15,7 +15,7 @@ pub use summary::{ChannelSummary, LabelSummary, Spread, Summary};
 
 use super::dataset::{Case, Dataset, Inspection};
 use super::inputs::find_images;
-use super::patients::patients;
+use super::patients::{PATIENT_FILES, patients};
 use super::split::{self, Fold, SPLITS_FILE};
 use crate::{Error, Result};
 use case::{CaseFacts, examine};
@@ -49,7 +49,7 @@ impl Report {
         for finding in &mut findings {
             let inside = finding.file.as_ref().and_then(|f| f.strip_prefix(dir).ok());
             if let Some(inside) = inside.map(Path::to_path_buf) {
-                finding.file = Some(inside);
+                finding.file = Some(inside).filter(|f| !f.as_os_str().is_empty());
             }
         }
         // Stable: within a severity the order of the checks stays.
@@ -84,10 +84,9 @@ pub fn check(
         Ok(inspection) => inspection,
         Err(error) if !dir.is_dir() => return Err(error),
         Err(error) => {
-            let finding =
-                Finding::from_sentence(Severity::Error, Kind::DatasetJson, &error.to_string());
             let file = dir.join("dataset.json");
-            return Ok(Report::new(dir, vec![finding.of_file(&file)], None));
+            let finding = Finding::from_error(Severity::Error, Kind::DatasetJson, &error, &file);
+            return Ok(Report::new(dir, vec![finding], None));
         }
     };
     let dataset = &inspection.dataset;
@@ -172,8 +171,7 @@ fn test_cases(dir: &Path, channels: usize, findings: &mut Vec<Finding>) -> Vec<C
             cases
         }
         Err(error) => {
-            let what = error.to_string();
-            findings.push(Finding::from_sentence(Severity::Error, Kind::Channels, &what));
+            findings.push(Finding::from_error(Severity::Error, Kind::Channels, &error, &folder));
             Vec::new()
         }
     }
@@ -187,7 +185,9 @@ fn splits(dataset: &Dataset) -> (Vec<Fold>, Vec<Finding>) {
     let patients = match patients(&dataset.dir, &names) {
         Ok(patients) => patients,
         Err(e) => {
-            findings.push(from(Severity::Error, Kind::Patients, &e.to_string()));
+            let [json, csv] = PATIENT_FILES.map(|name| dataset.dir.join(name));
+            let file = if json.is_file() { json } else { csv };
+            findings.push(Finding::from_error(Severity::Error, Kind::Patients, &e, &file));
             None
         }
     };
@@ -197,8 +197,9 @@ fn splits(dataset: &Dataset) -> (Vec<Fold>, Vec<Finding>) {
         return match split::folds(dataset) {
             Ok(folds) => (folds, findings),
             Err(e) => {
-                if findings.is_empty() {
-                    findings.push(from(Severity::Error, Kind::Splits, &e.to_string()));
+                if findings.is_empty() && !names.is_empty() {
+                    let file = dataset.dir.join("dataset.json");
+                    findings.push(Finding::from_error(Severity::Error, Kind::Splits, &e, &file));
                 }
                 (Vec::new(), findings)
             }
