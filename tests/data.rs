@@ -6,9 +6,13 @@ mod common;
 mod dataset;
 #[path = "data/nifti.rs"]
 mod nifti;
+#[path = "data/orientation.rs"]
+mod orientation;
 #[path = "data/prepare.rs"]
 mod prepare;
 #[path = "data/real.rs"]
 mod real;
 #[path = "data/sampling.rs"]
 mod sampling;
+#[path = "data/varieties.rs"]
+mod varieties;

@@ -1,6 +1,7 @@
 //! The command line: parse, call, print. No logic.
 
 mod augment;
+mod check;
 mod compare;
 mod completions;
 mod cross_validate;
@@ -52,6 +53,8 @@ struct Cli {
 enum Command {
     /// Shows what a policy does to a case: volumes and a contact sheet.
     Augment(Box<augment::Augment>),
+    /// Reads every file of a data set and reports all that is wrong.
+    Check(check::Check),
     /// Compares runs on the same cases: paired differences, intervals, p values.
     Compare(compare::Compare),
     /// Prints a completion script for a shell.
@@ -97,6 +100,7 @@ pub fn run() -> ExitCode {
     QUIET.store(cli.quiet, Ordering::Relaxed);
     let outcome = match cli.command {
         Command::Augment(command) => command.run(),
+        Command::Check(command) => command.run(),
         Command::Compare(command) => command.run(),
         Command::Completions(command) => command.run(),
         Command::CrossValidate(command) => command.run(),

@@ -35,12 +35,33 @@ pub struct Dataset {
     pub cases: Vec<Case>,
 }
 
-/// Formatting of this file's errors: the path, then what is wrong.
-struct Json<'a>(&'a Path);
+/// A data set as far as its `dataset.json` can be followed, and all that is
+/// wrong with it.
+#[derive(Clone, Debug)]
+pub struct Inspection {
+    /// What could be read: channels, labels or cases may be missing.
+    pub dataset: Dataset,
+    /// Label values that the file declares, with their names, gaps and all.
+    pub declared: BTreeMap<usize, String>,
+    /// Whether labels are written name to number, as nnU-Net v2 does.
+    pub names_first: bool,
+    /// `numTraining`, where the file has it.
+    pub num_training: Option<u64>,
+    /// Sentences about what is wrong, in the order of the file's parts.
+    pub faults: Vec<String>,
+    /// Files that the cases need but that do not exist, with the case's name.
+    pub missing: Vec<(String, PathBuf)>,
+}
 
-impl Json<'_> {
-    fn bad(&self, what: impl std::fmt::Display) -> Error {
-        Error::Input(format!("'{}' {what}", self.0.display()))
+/// Collects what is wrong with a `dataset.json`.
+struct Faults {
+    path: PathBuf,
+    list: Vec<String>,
+}
+
+impl Faults {
+    fn add(&mut self, what: impl std::fmt::Display) {
+        self.list.push(format!("'{}' {what}", self.path.display()));
     }
 }
 
@@ -52,6 +73,27 @@ impl Dataset {
     /// labels that do not run 0, 1, 2..., listed files that are missing or lie
     /// outside the folder, no labelled case.
     pub fn open(dir: &Path) -> Result<Self> {
+        let found = Self::inspect(dir)?;
+        if let Some(first) = found.faults.into_iter().next() {
+            return Err(Error::Input(first));
+        }
+        if let Some((_, first)) = found.missing.first() {
+            return Err(Error::Input(format!(
+                "'{}' stands for {} file(s) that do not exist, the first is '{}'; add them or take the cases out",
+                dir.join("dataset.json").display(),
+                found.missing.len(),
+                first.display()
+            )));
+        }
+        Ok(found.dataset)
+    }
+
+    /// Reads as much of the data set in `dir` as can be read and gathers all
+    /// that is wrong with its `dataset.json` and the files it stands for.
+    ///
+    /// # Errors
+    /// No folder, or no `dataset.json` that is a JSON object.
+    pub fn inspect(dir: &Path) -> Result<Inspection> {
         if !dir.is_dir() {
             return Err(Error::Input(format!(
                 "the data set folder '{}' does not exist; give the folder that holds dataset.json",
@@ -59,7 +101,6 @@ impl Dataset {
             )));
         }
         let path = dir.join("dataset.json");
-        let json = Json(&path);
         let text = std::fs::read_to_string(&path).map_err(|e| match e.kind() {
             std::io::ErrorKind::NotFound => Error::Input(format!(
                 "'{}' has no dataset.json; give the folder of a data set in MSD or nnU-Net layout",
@@ -68,30 +109,34 @@ impl Dataset {
             _ => Error::io("read", &path, e),
         })?;
         let root: Map<String, Value> = serde_json::from_str(text.trim_start_matches('\u{feff}'))
-            .map_err(|e| json.bad(format!("is not a JSON object: {e}; correct it")))?;
-        let modalities = modalities(&root, &json)?;
-        let labels = labels(&root, &json)?;
+            .map_err(|e| {
+                Error::Input(format!("'{}' is not a JSON object: {e}; correct it", path.display()))
+            })?;
+        let mut faults = Faults { path, list: Vec::new() };
+        let modalities = modalities(&root, &mut faults);
+        let (declared, names_first) = labels(&root, &mut faults);
+        // Where the channels are unknown, one is looked for.
+        let channels = modalities.len().max(1);
         let mut cases = match root.get("training").and_then(Value::as_array) {
-            Some(list) => listed_cases(dir, list, modalities.len(), &json)?,
-            None => found_cases(dir, &root, modalities.len(), &json)?,
+            Some(list) => listed_cases(dir, list, channels, &mut faults),
+            None => found_cases(dir, &root, channels, &mut faults)?,
         };
         cases.sort_by(|a, b| a.name.cmp(&b.name));
-        if let Some(w) = cases.windows(2).find(|w| w[0].name == w[1].name) {
-            return Err(json.bad(format!("has two cases of the name '{}'; rename one", w[0].name)));
+        let mut twice: Vec<&str> =
+            cases.windows(2).filter(|w| w[0].name == w[1].name).map(|w| &*w[0].name).collect();
+        twice.dedup();
+        for name in twice {
+            faults.add(format!("has two cases of the name '{name}'; rename one"));
         }
-        let files = cases.iter().flat_map(|c| c.images.iter().chain(&c.label));
-        let missing: Vec<&PathBuf> = files.filter(|f| !f.is_file()).collect();
-        if let Some(first) = missing.first() {
-            return Err(json.bad(format!(
-                "stands for {} file(s) that do not exist, the first is '{}'; add them or take the cases out",
-                missing.len(),
-                first.display()
-            )));
-        }
+        let missing: Vec<(String, PathBuf)> = cases
+            .iter()
+            .flat_map(|c| c.images.iter().chain(&c.label).map(|f| (c.name.clone(), f.clone())))
+            .filter(|(_, file)| !file.is_file())
+            .collect();
         if cases.is_empty() {
-            return Err(json.bad(
+            faults.add(
                 "has no labelled training cases; add images to imagesTr and label maps to labelsTr",
-            ));
+            );
         }
         let name = match root.get("name").and_then(Value::as_str) {
             Some(n) if !n.is_empty() => n.to_string(),
@@ -101,7 +146,20 @@ impl Dataset {
                 .unwrap_or_else(|| "dataset".into()),
         };
         let is_ct = modalities.iter().any(|m| m.eq_ignore_ascii_case("ct"));
-        Ok(Self { dir: dir.to_path_buf(), name, modalities, labels, is_ct, cases })
+        let labels = declared.values().cloned().collect();
+        Ok(Inspection {
+            dataset: Self { dir: dir.to_path_buf(), name, modalities, labels, is_ct, cases },
+            declared,
+            names_first,
+            num_training: root.get("numTraining").and_then(Value::as_u64),
+            faults: faults.list,
+            missing,
+        })
+    }
+
+    /// Names of the cases that have a label map.
+    pub fn labelled_names(&self) -> Vec<String> {
+        self.cases.iter().filter(|c| c.label.is_some()).map(|c| c.name.clone()).collect()
     }
 
     /// Which channels are CT.
@@ -129,97 +187,106 @@ impl Dataset {
 }
 
 /// `modality` or `channel_names`: number -> name, numbers 0, 1, 2...
-fn modalities(root: &Map<String, Value>, json: &Json) -> Result<Vec<String>> {
+fn modalities(root: &Map<String, Value>, faults: &mut Faults) -> Vec<String> {
     let value = root.get("channel_names").or_else(|| root.get("modality"));
     let Some(map) = value.and_then(Value::as_object) else {
-        return Err(
-            json.bad("lacks the object 'modality' or 'channel_names' (number to name); add it")
-        );
+        faults.add("lacks the object 'modality' or 'channel_names' (number to name); add it");
+        return Vec::new();
     };
     let mut by_number = BTreeMap::new();
     for (key, name) in map {
         match (key.parse::<usize>(), name.as_str()) {
-            (Ok(n), Some(s)) => by_number.insert(n, s.to_string()),
-            _ => {
-                return Err(json.bad(format!(
-                    "has the channel '{key}', which is not a number with a name; correct it"
-                )));
+            (Ok(n), Some(s)) => {
+                by_number.insert(n, s.to_string());
             }
-        };
+            _ => faults.add(format!(
+                "has the channel '{key}', which is not a number with a name; correct it"
+            )),
+        }
     }
-    in_sequence(by_number, "channels", json)
+    in_sequence(&by_number, "channels", faults);
+    by_number.into_values().collect()
 }
 
-/// `labels`: number -> name (MSD, v1) or name -> number (v2).
-fn labels(root: &Map<String, Value>, json: &Json) -> Result<Vec<String>> {
-    let Some(map) = root.get("labels").and_then(Value::as_object) else {
-        return Err(json.bad("lacks the object 'labels'; add it"));
-    };
+/// `labels`: number -> name (MSD, v1) or name -> number (v2, then true).
+fn labels(root: &Map<String, Value>, faults: &mut Faults) -> (BTreeMap<usize, String>, bool) {
     let mut by_number = BTreeMap::new();
+    let mut names_first = false;
+    let Some(map) = root.get("labels").and_then(Value::as_object) else {
+        faults.add("lacks the object 'labels'; add it");
+        return (by_number, names_first);
+    };
     for (key, value) in map {
         let (number, name) = match value {
             Value::String(name) => (key.parse::<usize>().ok(), name.clone()),
-            Value::Number(n) => (n.as_u64().map(|n| n as usize), key.clone()),
+            Value::Number(n) => {
+                names_first = true;
+                (n.as_u64().map(|n| n as usize), key.clone())
+            }
             Value::Array(_) => {
-                return Err(json.bad(format!("defines the region '{key}', but only single labels are supported; list labels by one number each")));
+                faults.add(format!("defines the region '{key}', but only single labels are supported; list labels by one number each"));
+                continue;
             }
             _ => (None, key.clone()),
         };
         let Some(number) = number else {
-            return Err(json
-                .bad(format!("has the label '{key}' without a whole number from 0; correct it")));
+            faults.add(format!("has the label '{key}' without a whole number from 0; correct it"));
+            continue;
         };
         if name.eq_ignore_ascii_case("ignore") {
-            return Err(json.bad(
+            faults.add(
                 "has an 'ignore' label, which is not supported; turn those voxels into background",
-            ));
+            );
         }
         if by_number.insert(number, name).is_some() {
-            return Err(json.bad(format!("gives the label {number} twice; correct it")));
+            faults.add(format!("gives the label {number} twice; correct it"));
         }
     }
-    let labels = in_sequence(by_number, "labels", json)?;
-    match labels.len() {
-        0 | 1 => Err(json.bad("has no label but the background; add the structures to segment")),
+    in_sequence(&by_number, "labels", faults);
+    match by_number.len() {
+        // The sentence about numbers says enough.
+        1 if by_number.contains_key(&0) => {
+            faults.add("has no label but the background; add the structures to segment");
+        }
         n if n > 255 => {
-            Err(json.bad(format!("has {n} labels, but at most 255 are supported; merge some")))
+            faults.add(format!("has {n} labels, but at most 255 are supported; merge some"));
         }
-        _ => Ok(labels),
+        _ => {}
     }
+    (by_number, names_first)
 }
 
-fn in_sequence(map: BTreeMap<usize, String>, what: &str, json: &Json) -> Result<Vec<String>> {
+fn in_sequence(map: &BTreeMap<usize, String>, what: &str, faults: &mut Faults) {
     if map.is_empty() || map.keys().enumerate().any(|(i, &n)| i != n) {
         let numbers: Vec<String> = map.keys().map(usize::to_string).collect();
-        return Err(json.bad(format!(
+        faults.add(format!(
             "numbers its {what} [{}], but they must run 0, 1, 2... without a gap; renumber them",
             numbers.join(", ")
-        )));
+        ));
     }
-    Ok(map.into_values().collect())
 }
 
-/// A path of dataset.json inside `dir`.
-fn inside(dir: &Path, relative: &str, json: &Json) -> Result<PathBuf> {
-    let path = Path::new(relative);
+/// A path of dataset.json inside `dir`, unless it leads out of it.
+fn inside(dir: &Path, relative: &str, faults: &mut Faults) -> Option<PathBuf> {
     let mut clean = dir.to_path_buf();
-    for part in path.components() {
+    for part in Path::new(relative).components() {
         match part {
             Component::CurDir => {}
             Component::Normal(p) => clean.push(p),
             _ => {
-                return Err(json.bad(format!(
+                faults.add(format!(
                     "names '{relative}', which leaves the folder; use paths below it"
-                )));
+                ));
+                return None;
             }
         }
     }
-    Ok(clean)
+    Some(clean)
 }
 
 /// Splits a file name into stem and NIfTI ending.
 fn split_ending(name: &str) -> (&str, &str) {
-    for ending in [".nii.gz", ".nii", ".hdr", ".img"] {
+    for ending in [".nii.gz", ".nii", ".hdr", ".img", ".hdr.gz", ".img.gz"] {
         if let Some(stem) = name.strip_suffix(ending) {
             return (stem, ending);
         }
@@ -258,22 +325,23 @@ fn resolve(image: PathBuf, channels: usize) -> Vec<PathBuf> {
 }
 
 /// Cases by the list `training`.
-fn listed_cases(dir: &Path, list: &[Value], channels: usize, json: &Json) -> Result<Vec<Case>> {
+fn listed_cases(dir: &Path, list: &[Value], channels: usize, faults: &mut Faults) -> Vec<Case> {
     let mut cases = Vec::new();
     for (i, entry) in list.iter().enumerate() {
         let text = |key| entry.get(key).and_then(Value::as_str);
         let (Some(image), Some(label)) = (text("image"), text("label")) else {
-            return Err(json.bad(format!(
-                "has no 'image' and 'label' in entry {i} of 'training'; correct it"
-            )));
+            faults
+                .add(format!("has no 'image' and 'label' in entry {i} of 'training'; correct it"));
+            continue;
         };
-        let (image, label) = (inside(dir, image, json)?, inside(dir, label, json)?);
-        if !hidden(&image) {
+        if let (Some(image), Some(label)) = (inside(dir, image, faults), inside(dir, label, faults))
+            && !hidden(&image)
+        {
             let name = case_name(&label);
             cases.push(Case { name, images: resolve(image, channels), label: Some(label) });
         }
     }
-    Ok(cases)
+    cases
 }
 
 /// Cases of nnU-Net v2: by the object `dataset`, else the files of `labelsTr`.
@@ -281,30 +349,10 @@ fn found_cases(
     dir: &Path,
     root: &Map<String, Value>,
     channels: usize,
-    json: &Json,
+    faults: &mut Faults,
 ) -> Result<Vec<Case>> {
     if let Some(map) = root.get("dataset").and_then(Value::as_object) {
-        return map
-            .iter()
-            .map(|(name, entry)| {
-                let images = entry.get("images").and_then(Value::as_array);
-                let images: Option<Vec<&str>> =
-                    images.map(|l| l.iter().filter_map(Value::as_str).collect());
-                let label = entry.get("label").and_then(Value::as_str);
-                let (Some(images), Some(label)) = (images, label) else {
-                    return Err(json.bad(format!(
-                        "has no 'images' and 'label' for the case '{name}'; correct it"
-                    )));
-                };
-                let images: Result<Vec<PathBuf>> =
-                    images.iter().map(|p| inside(dir, p, json)).collect();
-                Ok(Case {
-                    name: name.clone(),
-                    images: images?,
-                    label: Some(inside(dir, label, json)?),
-                })
-            })
-            .collect();
+        return Ok(map.iter().filter_map(|(name, e)| entry_case(dir, name, e, faults)).collect());
     }
     let ending = root.get("file_ending").and_then(Value::as_str).unwrap_or(".nii.gz");
     let folder = dir.join("labelsTr");
@@ -324,4 +372,18 @@ fn found_cases(
         }
     }
     Ok(cases)
+}
+
+/// A case of the object `dataset`: `{"images": [...], "label": "..."}`.
+fn entry_case(dir: &Path, name: &str, entry: &Value, faults: &mut Faults) -> Option<Case> {
+    let images = entry.get("images").and_then(Value::as_array);
+    let images: Option<Vec<&str>> = images.map(|l| l.iter().filter_map(Value::as_str).collect());
+    let label = entry.get("label").and_then(Value::as_str);
+    let (Some(images), Some(label)) = (images, label) else {
+        faults.add(format!("has no 'images' and 'label' for the case '{name}'; correct it"));
+        return None;
+    };
+    let images: Option<Vec<PathBuf>> = images.iter().map(|p| inside(dir, p, faults)).collect();
+    let label = inside(dir, label, faults)?;
+    Some(Case { name: name.to_string(), images: images?, label: Some(label) })
 }

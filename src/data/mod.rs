@@ -2,10 +2,13 @@
 //!
 //! Arrays are D, H, W (z, y, x of the file), row-major, channels first.
 
+pub mod check;
 pub mod dataset;
 pub mod demo;
 pub mod inputs;
 pub mod nifti;
+pub mod orientation;
+pub mod patients;
 pub mod prefetch;
 pub mod preprocess;
 pub mod resample;

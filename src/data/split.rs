@@ -1,14 +1,19 @@
 //! Folds: `splits_final.json` where it lies beside the data set, otherwise the
 //! five folds that nnU-Net (scikit-learn's `KFold(5, shuffle=True,
-//! random_state=12345)` over sorted names) makes of the same cases.
+//! random_state=12345)` over sorted names) makes of the same cases, or of their
+//! patients where a file says whose they are.
 
-use super::dataset::Dataset;
+use super::dataset::{Dataset, case_name};
+use super::patients::{Patients, patients};
 use super::rng::{self, Purpose};
 use crate::{Error, Result};
 use rand_mt::Mt;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+
+/// The file beside the data set that holds its folds.
+pub const SPLITS_FILE: &str = "splits_final.json";
 
 /// Names of the training and validation cases of one fold. The list of these is
 /// nnU-Net's `splits_final.json`.
@@ -80,21 +85,60 @@ pub fn default_folds(names: &[String]) -> Result<Vec<Fold>> {
         .collect())
 }
 
-/// The folds of a data set: those of its `splits_final.json`, else
+/// The default folds over patients: [`default_folds`] of the patients' names;
+/// the cases follow their patients.
+///
+/// # Errors
+/// A case without patient; fewer than two patients.
+pub fn patient_folds(names: &[String], patients: &Patients) -> Result<Vec<Fold>> {
+    let mut cases_of: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for name in names {
+        cases_of.entry(patients.of(name)?.to_string()).or_default().push(name.clone());
+    }
+    let persons: Vec<String> = cases_of.keys().cloned().collect();
+    if persons.len() < 2 {
+        return Err(Error::Input(format!(
+            "'{}' gives all cases to one patient, but training and validation need different ones; add patients or remove the file",
+            patients.path.display()
+        )));
+    }
+    let cases = |persons: &[String]| {
+        let mut all: Vec<String> =
+            persons.iter().filter_map(|p| cases_of.get(p)).flatten().cloned().collect();
+        all.sort();
+        all
+    };
+    let folds = default_folds(&persons)?;
+    Ok(folds.iter().map(|f| Fold { train: cases(&f.train), val: cases(&f.val) }).collect())
+}
+
+/// The folds of a data set: those of its `splits_final.json`; else
+/// [`patient_folds`] where a [`patients`] file lies beside it; else
 /// [`default_folds`] over its labelled cases.
 ///
 /// # Errors
 /// A broken file; a name that is not a labelled case; a case in both halves; an
 /// empty half; fewer than two cases.
 pub fn folds(dataset: &Dataset) -> Result<Vec<Fold>> {
-    let names: Vec<String> =
-        dataset.cases.iter().filter(|c| c.label.is_some()).map(|c| c.name.clone()).collect();
-    let path = dataset.dir.join("splits_final.json");
-    match std::fs::read_to_string(&path) {
-        Ok(text) => parse_folds(&text, &names, &path),
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => default_folds(&names),
-        Err(e) => Err(Error::io("read", &path, e)),
+    let names = dataset.labelled_names();
+    let path = dataset.dir.join(SPLITS_FILE);
+    if path.exists() {
+        return folds_from(&path, &names);
     }
+    match patients(&dataset.dir, &names)? {
+        Some(patients) => patient_folds(&names, &patients),
+        None => default_folds(&names),
+    }
+}
+
+/// The folds of a file in the form of nnU-Net's `splits_final.json`, for cases
+/// of these names.
+///
+/// # Errors
+/// As [`folds`].
+pub fn folds_from(path: &Path, names: &[String]) -> Result<Vec<Fold>> {
+    let text = std::fs::read_to_string(path).map_err(|e| Error::io("read", path, e))?;
+    parse_folds(&text, names, path)
 }
 
 /// Parses a `splits_final.json` and checks it against the case names.
@@ -102,31 +146,84 @@ pub fn folds(dataset: &Dataset) -> Result<Vec<Fold>> {
 /// # Errors
 /// As [`folds`].
 pub fn parse_folds(text: &str, names: &[String], path: &Path) -> Result<Vec<Fold>> {
-    let bad =
-        |what: String| Error::Input(format!("'{}' {what}; correct or remove it", path.display()));
-    let folds: Vec<Fold> = serde_json::from_str(text)
-        .map_err(|e| bad(format!("is not a list of {{\"train\": [...], \"val\": [...]}} ({e})")))?;
-    if folds.is_empty() {
-        return Err(bad("has no folds".into()));
+    let (folds, faults) = inspect_folds(text, names, path);
+    match faults.into_iter().next() {
+        Some(first) => Err(Error::Input(first)),
+        None => Ok(folds),
     }
-    let known: BTreeSet<&String> = names.iter().collect();
+}
+
+/// As [`parse_folds`], but with a sentence for every fault instead of only the
+/// first; the folds are of use only if there is none.
+pub fn inspect_folds(text: &str, names: &[String], path: &Path) -> (Vec<Fold>, Vec<String>) {
+    let mut faults = Vec::new();
+    let mut bad =
+        |what: String| faults.push(format!("'{}' {what}; correct or remove it", path.display()));
+    let folds: Vec<Fold> = match serde_json::from_str(text.trim_start_matches('\u{feff}')) {
+        Ok(folds) => folds,
+        Err(e) => {
+            bad(format!("is not a list of {{\"train\": [...], \"val\": [...]}} ({e})"));
+            Vec::new()
+        }
+    };
+    let known: BTreeSet<&str> = names.iter().map(String::as_str).collect();
     for (i, fold) in folds.iter().enumerate() {
         if fold.train.is_empty() || fold.val.is_empty() {
-            return Err(bad(format!("has no training or no validation cases in fold {i}")));
+            bad(format!("has no training or no validation cases in fold {i}"));
         }
         let mut seen = BTreeSet::new();
         for name in fold.train.iter().chain(&fold.val) {
-            if !known.contains(name) {
-                return Err(bad(format!(
-                    "names the case '{name}' in fold {i}, which the data set does not have"
-                )));
+            if !known.contains(name.as_str()) {
+                let near = near_name(name, &known)
+                    .map(|n| format!(" (it has '{n}'; names stand without ending and channel)"))
+                    .unwrap_or_default();
+                bad(format!(
+                    "names the case '{name}' in fold {i}, which the data set does not have{near}"
+                ));
             }
             if !seen.insert(name) {
-                return Err(bad(format!("names the case '{name}' twice in fold {i}")));
+                bad(format!("names the case '{name}' twice in fold {i}"));
             }
         }
     }
-    Ok(folds)
+    if folds.is_empty() && faults.is_empty() {
+        faults.push(format!("'{}' has no folds; correct or remove it", path.display()));
+    }
+    (folds, faults)
+}
+
+/// The case that a name with ending or channel number, or a path, stands for.
+fn near_name<'a>(name: &str, known: &BTreeSet<&'a str>) -> Option<&'a str> {
+    let stem = case_name(Path::new(name));
+    let without_channel = match stem.rsplit_once('_') {
+        Some((head, digits)) if digits.len() == 4 => head,
+        _ => &stem,
+    };
+    [stem.as_str(), without_channel].into_iter().find_map(|n| known.get(n)).copied()
+}
+
+/// Sentences that name the patients of whom some cases train and others
+/// validate, one a fold.
+pub fn patient_leaks(folds: &[Fold], patients: &Patients) -> Vec<String> {
+    let mut sentences = Vec::new();
+    for (i, fold) in folds.iter().enumerate() {
+        let of = |names: &[String]| -> BTreeSet<String> {
+            names.iter().filter_map(|n| patients.of(n).ok()).map(String::from).collect()
+        };
+        let both: Vec<String> = of(&fold.train).intersection(&of(&fold.val)).cloned().collect();
+        if !both.is_empty() {
+            let shown = both.iter().take(5).map(|p| format!("'{p}'")).collect::<Vec<_>>();
+            let more = match both.len().saturating_sub(5) {
+                0 => String::new(),
+                n => format!(" and {n} more"),
+            };
+            sentences.push(format!(
+                "fold {i} trains and validates on cases of the same patient: {}{more}; results of it are optimistic: split by patient",
+                shown.join(", ")
+            ));
+        }
+    }
+    sentences
 }
 
 /// Splits training cases once more, for the search: (training, inner
@@ -154,6 +251,51 @@ pub fn inner_split(train: &[String], share: f64, seed: u64) -> Result<(Vec<Strin
     let pick = |keep: bool| {
         let chosen = train.iter().enumerate().filter(|(i, _)| held.contains(i) == keep);
         chosen.map(|(_, n)| n.clone()).collect()
+    };
+    Ok((pick(false), pick(true)))
+}
+
+/// As [`inner_split`], but cases of one patient stay on one side where patients
+/// are known: patients are drawn until the validation half has at least its
+/// share of cases.
+///
+/// # Errors
+/// As [`inner_split`]; besides a case without patient, or all cases of one.
+pub fn inner_split_of(
+    train: &[String],
+    patients: Option<&Patients>,
+    share: f64,
+    seed: u64,
+) -> Result<(Vec<String>, Vec<String>)> {
+    let Some(patients) = patients else { return inner_split(train, share, seed) };
+    // Also checks the share and the number of cases.
+    let wanted = inner_split(train, share, seed)?.1.len();
+    let mut cases_of: BTreeMap<&str, usize> = BTreeMap::new();
+    for name in train {
+        *cases_of.entry(patients.of(name)?).or_default() += 1;
+    }
+    if cases_of.len() < 2 {
+        return Err(Error::Input(format!(
+            "'{}' gives all training cases of the fold to one patient, but the inner split needs two; add cases or search on the fold's validation cases",
+            patients.path.display()
+        )));
+    }
+    let mut order: Vec<(&str, usize)> = cases_of.into_iter().collect();
+    rng::shuffle(&mut rng::stream(seed, Purpose::InnerSplit, &[]), &mut order);
+    // One patient at least stays for training.
+    let mut held = BTreeSet::new();
+    let mut count = 0;
+    for (patient, cases) in order.iter().skip(1) {
+        if count >= wanted {
+            break;
+        }
+        held.insert(*patient);
+        count += cases;
+    }
+    let pick = |keep: bool| {
+        let chosen =
+            train.iter().filter(|n| patients.of(n).is_ok_and(|p| held.contains(p)) == keep);
+        chosen.cloned().collect()
     };
     Ok((pick(false), pick(true)))
 }
@@ -201,6 +343,49 @@ mod tests {
             let e = parse_folds(bad, &names, p).unwrap_err().to_string();
             assert!(e.contains("splits_final.json"), "{e}");
         }
+    }
+
+    #[test]
+    fn every_fault_is_found_and_near_names_are_suggested() {
+        let names: Vec<String> = ["a", "b_1"].map(String::from).to_vec();
+        let p = Path::new("s.json");
+        let text =
+            r#"[{"train":["a.nii.gz"],"val":["b_1_0000.nii"]},{"train":[],"val":["a","a"]}]"#;
+        let (_, faults) = inspect_folds(text, &names, p);
+        assert_eq!(faults.len(), 4, "{faults:?}");
+        assert!(faults[0].contains("it has 'a'") && faults[1].contains("it has 'b_1'"));
+        assert!(faults[2].contains("fold 1") && faults[3].contains("'a' twice"));
+    }
+
+    #[test]
+    fn cases_follow_their_patients() {
+        let names: Vec<String> = (0..12).map(|i| format!("case_{i:02}")).collect();
+        // Ten patients, of whom two have two scans.
+        let patient = |i: usize| (names[i].clone(), format!("p{}", i % 10));
+        let patients = Patients { path: "p.csv".into(), by_case: (0..12).map(patient).collect() };
+        let folds = patient_folds(&names, &patients).unwrap();
+        // Patients 0 and 7, as scikit-learn's folds of ten.
+        assert_eq!(folds[0].val, ["case_00", "case_07", "case_10"]);
+        assert!(patient_leaks(&folds, &patients).is_empty());
+        for fold in &folds {
+            let mut all = [fold.train.clone(), fold.val.clone()].concat();
+            all.sort();
+            assert_eq!(all, names);
+        }
+        let leaks = patient_leaks(&default_folds(&names).unwrap(), &patients);
+        assert!(leaks.iter().any(|l| l.contains("'p0'")), "{leaks:?}");
+        let (train, val) = inner_split_of(&names, Some(&patients), 0.25, 3).unwrap();
+        assert!(val.len() >= 3 && train.len() + val.len() == 12);
+        let halves = [Fold { train, val }];
+        assert!(patient_leaks(&halves, &patients).is_empty());
+        let plain = inner_split(&names, 0.25, 3).unwrap();
+        assert_eq!(inner_split_of(&names, None, 0.25, 3).unwrap(), plain);
+        let one = Patients {
+            by_case: names.iter().map(|n| (n.clone(), "p".into())).collect(),
+            ..patients
+        };
+        assert!(patient_folds(&names, &one).is_err());
+        assert!(inner_split_of(&names, Some(&one), 0.25, 3).is_err());
     }
 
     #[test]

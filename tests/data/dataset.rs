@@ -1,9 +1,11 @@
 //! Layouts, their mistakes, preprocessing and demo data.
 
 use crate::common::{Raw, gzip, sentence};
+use asng_wgpu::data::check::{check, quick};
 use asng_wgpu::data::demo::{DemoKind, DemoSize, demo_case, write_demo};
 use asng_wgpu::data::preprocess::prepare_all;
 use asng_wgpu::data::{Dataset, split};
+use proptest::prelude::*;
 use std::path::Path;
 
 fn json(dir: &Path, text: &str) {
@@ -195,4 +197,97 @@ fn inputs_in_either_layout() {
     sentence(find_images(dir.path(), 3), dir.path());
     touch("la_007.nii.gz");
     assert_eq!(find_images(dir.path(), 1).unwrap().len(), 5);
+}
+
+#[test]
+fn inputs_by_list_and_several_together() {
+    use asng_wgpu::data::inputs::{find_all_images, find_images};
+    let dir = tempfile::tempdir().unwrap();
+    let at = |n: &str| dir.path().join(n);
+    std::fs::create_dir(at("more")).unwrap();
+    for n in ["b_0000.nii.gz", "b_0001.nii.gz", "more/a_0000.nii", "more/a_0001.nii", "c.nii"] {
+        std::fs::write(at(n), b"x").unwrap();
+    }
+    let names = |cases: &[asng_wgpu::data::Case]| {
+        cases.iter().map(|c| format!("{} {}", c.name, c.images.len())).collect::<Vec<_>>()
+    };
+    let list = at("list.txt");
+    // The first channel stands for all; a channel named twice counts once.
+    std::fs::write(&list, "# two\r\nb_0000.nii.gz\r\n\nb_0001.nii.gz\n  more  \n").unwrap();
+    assert_eq!(names(&find_images(&list, 2).unwrap()), ["a 2", "b 2"]);
+    let both = find_all_images(&[at("b_0000.nii.gz"), at("more")], 2).unwrap();
+    assert_eq!(names(&both), ["a 2", "b 2"]);
+    assert_eq!(names(&find_all_images(&[at("c.nii"), list.clone()], 1).unwrap()).len(), 5);
+    std::fs::write(&list, "nowhere.nii.gz\n").unwrap();
+    assert!(sentence(find_images(&list, 2), &list).contains("nowhere.nii.gz"));
+    std::fs::write(&list, "# nothing\n").unwrap();
+    assert!(sentence(find_images(&list, 2), &list).contains("names no file"));
+    std::fs::write(at("more/c.nii"), b"x").unwrap();
+    let e = find_all_images(&[at("c.nii"), at("more/c.nii")], 1).unwrap_err().to_string();
+    assert!(e.contains("two files of the case 'c'"), "{e}");
+    assert!(find_all_images(&[], 1).is_err());
+    std::fs::write(at("scan_2023.nii"), b"x").unwrap();
+    assert_eq!(names(&find_images(&at("scan_2023.nii"), 1).unwrap()), ["scan_2023 1"]);
+}
+
+#[test]
+fn patients_are_kept_together() {
+    let dir = tempfile::tempdir().unwrap();
+    files(dir.path(), &["a", "b"], "");
+    json(dir.path(), MSD);
+    let d = Dataset::open(dir.path()).unwrap();
+    std::fs::write(dir.path().join("patients.csv"), "a,p\nb,p\n").unwrap();
+    sentence(split::folds(&d), &dir.path().join("patients.csv"));
+    std::fs::write(dir.path().join("patients.csv"), "a,q\nb,p\n").unwrap();
+    let folds = split::folds(&d).unwrap();
+    assert_eq!(folds.len(), 2);
+    // A file of folds wins, and can be named.
+    let path = dir.path().join("own.json");
+    std::fs::write(&path, r#"[{"train":["b.nii.gz"],"val":["a"]}]"#).unwrap();
+    let e = sentence(split::folds_from(&path, &d.labelled_names()), &path);
+    assert!(e.contains("it has 'b'"), "{e}");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Whatever is in its files, a data set is checked to the end.
+    #[test]
+    fn any_damage_is_checked(
+        file in 0usize..5,
+        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8),
+        cut in any::<Option<prop::sample::Index>>(),
+    ) {
+        let dir = tempfile::tempdir().unwrap();
+        files(dir.path(), &["a", "b"], "");
+        json(dir.path(), MSD);
+        let write = |name: &str, text: &str| std::fs::write(dir.path().join(name), text).unwrap();
+        write("splits_final.json", r#"[{"train":["b"],"val":["a"]}]"#);
+        write("patients.csv", "a,p\nb,q\n");
+        let names =
+            ["dataset.json", "splits_final.json", "patients.csv", "imagesTr/a.nii", "labelsTr/b.nii"];
+        // Damage to the voxels, not to gzip's checksum: a plain file under the same case name.
+        if file > 2 {
+            let bytes = Raw::new(3, 3, 3, 2, vec![1; 27]).bytes();
+            std::fs::write(dir.path().join(names[file]), bytes).unwrap();
+            let packed = format!("{}.gz", names[file]);
+            json(dir.path(), &MSD.replace(&packed, names[file]));
+        }
+        let path = dir.path().join(names[file]);
+        let mut bytes = std::fs::read(&path).unwrap();
+        for (at, value) in changes {
+            let at = at.index(bytes.len());
+            bytes[at] = value;
+        }
+        if let Some(cut) = cut {
+            bytes.truncate(cut.index(bytes.len()));
+        }
+        std::fs::write(&path, bytes).unwrap();
+        let report = check(dir.path(), 1, &|_, _, _| {}).unwrap();
+        prop_assert_eq!(report.errors + report.warnings, report.findings.len());
+        prop_assert!(report.findings.iter().all(|f| !f.message.is_empty() && !f.remedy.is_empty()), "{:?}", report.findings);
+        if let Ok(d) = Dataset::open(dir.path()) {
+            let _ = (quick(&d), split::folds(&d));
+        }
+    }
 }

@@ -1,97 +1,13 @@
-//! The NIfTI header: parsing (NIfTI-1 and -2, both byte orders), geometry, and
-//! the NIfTI-1 bytes of an output file.
+//! The NIfTI header: parsing (NIfTI-1 and -2, both byte orders), and the NIfTI-1
+//! bytes of an output file.
 
+use super::datatype::DataType;
 use crate::{Error, Result};
 use std::path::Path;
 
 /// The most values (voxels times channels) that a file may hold: 2^31, which is
 /// 8 GiB as `f32` and ten volumes of 512 x 512 x 800.
 pub const MAX_VALUES: u64 = 1 << 31;
-
-/// Voxel types that are read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DataType {
-    U8,
-    I8,
-    U16,
-    I16,
-    U32,
-    I32,
-    U64,
-    I64,
-    F32,
-    F64,
-}
-
-impl DataType {
-    /// From the header's `datatype` code, if it is an integer or float type.
-    pub fn from_code(code: i16) -> Option<Self> {
-        Some(match code {
-            2 => Self::U8,
-            4 => Self::I16,
-            8 => Self::I32,
-            16 => Self::F32,
-            64 => Self::F64,
-            256 => Self::I8,
-            512 => Self::U16,
-            768 => Self::U32,
-            1024 => Self::I64,
-            1280 => Self::U64,
-            _ => return None,
-        })
-    }
-
-    /// The header's `datatype` code.
-    pub fn code(self) -> i16 {
-        match self {
-            Self::U8 => 2,
-            Self::I16 => 4,
-            Self::I32 => 8,
-            Self::F32 => 16,
-            Self::F64 => 64,
-            Self::I8 => 256,
-            Self::U16 => 512,
-            Self::U32 => 768,
-            Self::I64 => 1024,
-            Self::U64 => 1280,
-        }
-    }
-
-    /// Bytes a value.
-    pub fn size(self) -> usize {
-        match self {
-            Self::U8 | Self::I8 => 1,
-            Self::U16 | Self::I16 => 2,
-            Self::U32 | Self::I32 | Self::F32 => 4,
-            Self::U64 | Self::I64 | Self::F64 => 8,
-        }
-    }
-
-    /// Decodes `bytes` (a whole number of values) and appends them to `out`.
-    pub(super) fn decode(self, big: bool, bytes: &[u8], out: &mut Vec<f64>) {
-        macro_rules! run {
-            ($t:ty, $n:literal) => {
-                out.extend(bytes.chunks_exact($n).map(|c| {
-                    let mut b = [0u8; $n];
-                    b.copy_from_slice(c);
-                    (if big { <$t>::from_be_bytes(b) } else { <$t>::from_le_bytes(b) }) as f64
-                }))
-            };
-        }
-        match self {
-            Self::U8 => run!(u8, 1),
-            Self::I8 => run!(i8, 1),
-            Self::U16 => run!(u16, 2),
-            Self::I16 => run!(i16, 2),
-            Self::U32 => run!(u32, 4),
-            Self::I32 => run!(i32, 4),
-            Self::U64 => run!(u64, 8),
-            Self::I64 => run!(i64, 8),
-            Self::F32 => run!(f32, 4),
-            Self::F64 => run!(f64, 8),
-        }
-    }
-}
 
 /// What a NIfTI header says: voxel grid, storage and geometry. Axes here are in
 /// the file's order x, y, z.
@@ -192,6 +108,10 @@ impl Header {
         }
         let mut all = [1u64; 8];
         for (i, size) in all.iter_mut().enumerate().take(rank as usize + 1).skip(1) {
+            if i > 3 && dim(i) == 0 {
+                // Some writers count dimensions that they do not use; ITK reads 1 there too.
+                continue;
+            }
             *size = u64::try_from(dim(i)).ok().filter(|&d| d > 0).ok_or_else(|| {
                 let n = dim(i);
                 let what = format!("has {n} voxels along dimension {i} in its header");
@@ -211,7 +131,8 @@ impl Header {
         }
         let code = f.i16(if v2 { 12 } else { 70 });
         let datatype = DataType::from_code(code).ok_or_else(|| {
-            bad(path, format!("has voxel type {code}, which is neither an integer nor a float of up to 64 bits; convert it"))
+            let what = DataType::unread_name(code);
+            bad(path, format!("has voxel type {code} ({what}), which is neither an integer nor a float of up to 64 bits; convert it to one"))
         })?;
         let pix = |i: usize| if v2 { f.f64(104 + 8 * i) } else { f.f32(76 + 4 * i) as f64 };
         let pixdim = [pix(0), pix(1), pix(2), pix(3)];
@@ -283,128 +204,6 @@ impl Header {
         }
     }
 
-    /// Voxels along D, H, W.
-    pub fn shape(&self) -> [usize; 3] {
-        [self.dims[2], self.dims[1], self.dims[0]]
-    }
-
-    /// Voxel size along D, H, W in mm: the absolute value of pixdim, 1 where it
-    /// is 0 (as nibabel and ITK read it).
-    pub fn spacing_mm(&self) -> [f64; 3] {
-        [self.voxel_size(2), self.voxel_size(1), self.voxel_size(0)]
-    }
-
-    fn voxel_size(&self, axis: usize) -> f64 {
-        let v = self.pixdim[axis + 1].abs();
-        if v > 0.0 && v.is_finite() { v } else { 1.0 }
-    }
-
-    /// Rows that map voxel (x, y, z, 1) to mm: the sform where its code is not
-    /// 0, else the qform, else the voxel sizes alone (nibabel's order).
-    pub fn affine(&self) -> [[f64; 4]; 3] {
-        if self.sform_code > 0 {
-            self.srow
-        } else if self.qform_code > 0 {
-            self.qform()
-        } else {
-            let mut rows = [[0.0; 4]; 3];
-            for (i, row) in rows.iter_mut().enumerate() {
-                row[i] = self.voxel_size(i);
-            }
-            rows
-        }
-    }
-
-    /// The qform's rows. A qfac that is neither 1 nor -1 counts as 1; a
-    /// quaternion longer than 1 is normalised (NIfTI-1 standard, method 2).
-    pub fn qform(&self) -> [[f64; 4]; 3] {
-        let [mut b, mut c, mut d] = self.quatern.map(|v| if v.is_finite() { v } else { 0.0 });
-        let n = b * b + c * c + d * d;
-        let a = if n > 1.0 {
-            let s = n.sqrt();
-            (b, c, d) = (b / s, c / s, d / s);
-            0.0
-        } else {
-            (1.0 - n).sqrt()
-        };
-        let rot = [
-            [a * a + b * b - c * c - d * d, 2.0 * (b * c - a * d), 2.0 * (b * d + a * c)],
-            [2.0 * (b * c + a * d), a * a + c * c - b * b - d * d, 2.0 * (c * d - a * b)],
-            [2.0 * (b * d - a * c), 2.0 * (c * d + a * b), a * a + d * d - b * b - c * c],
-        ];
-        let qfac = if self.pixdim[0] < 0.0 { -1.0 } else { 1.0 };
-        let size = [self.voxel_size(0), self.voxel_size(1), self.voxel_size(2) * qfac];
-        let mut rows = [[0.0; 4]; 3];
-        for r in 0..3 {
-            for c in 0..3 {
-                rows[r][c] = rot[r][c] * size[c];
-            }
-            rows[r][3] = self.qoffset[r];
-        }
-        rows
-    }
-
-    /// The header of a box of this volume: the origin moves to the box's first voxel `start`,
-    /// which may lie outside; `start` and `shape` are D, H, W.
-    pub fn cut(&self, start: [i64; 3], shape: [usize; 3]) -> Self {
-        let mut cut = Self { dims: [shape[2], shape[1], shape[0]], ..self.clone() };
-        let first = [start[2], start[1], start[0]].map(|i| i as f64);
-        let moved = |rows: [[f64; 4]; 3]| {
-            rows.map(|r| r[3] + (0..3).map(|axis| r[axis] * first[axis]).sum::<f64>())
-        };
-        if self.qform_code > 0 {
-            cut.qoffset = moved(self.qform());
-        } else if self.sform_code == 0 {
-            // Without any form there is no origin to move: one is made.
-            (cut.sform_code, cut.srow) = (2, self.affine());
-        }
-        let offsets = moved(cut.srow);
-        for (row, offset) in cut.srow.iter_mut().zip(offsets) {
-            row[3] = offset;
-        }
-        cut
-    }
-
-    /// For the directions right, anterior, superior: the array axis (0, 1, 2 = D, H, W) that runs
-    /// nearest along it, and whether its index grows towards it.
-    pub fn anatomical_axes(&self) -> [(usize, bool); 3] {
-        let rows = self.affine();
-        let share = |direction: usize, axis: usize| {
-            let length = (0..3).map(|r| rows[r][axis].powi(2)).sum::<f64>().sqrt();
-            if length > 0.0 { rows[direction][axis] / length } else { 0.0 }
-        };
-        let orders = [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]];
-        let fit = |order: &[usize; 3]| (0..3).map(|i| share(i, order[i]).abs()).sum::<f64>();
-        let mut best = orders[0];
-        for order in orders {
-            if fit(&order) > fit(&best) + 1e-9 {
-                best = order;
-            }
-        }
-        [0, 1, 2].map(|i| (2 - best[i], share(i, best[i]) >= 0.0))
-    }
-
-    /// What differs between the grids of two files, as a phrase, or `None`:
-    /// shape, then spacing and direction within `tolerance` (mm), then origin.
-    pub fn geometry_difference(&self, other: &Self, tolerance: f64) -> Option<String> {
-        if self.dims != other.dims {
-            return Some(format!("shape {:?} against {:?} (z, y, x)", self.shape(), other.shape()));
-        }
-        let (a, b) = (self.spacing_mm(), other.spacing_mm());
-        if a.iter().zip(&b).any(|(a, b)| (a - b).abs() > tolerance) {
-            return Some(format!("spacing {a:?} mm against {b:?} mm (z, y, x)"));
-        }
-        let (a, b) = (self.affine(), other.affine());
-        for (what, columns) in [("direction", 0..3), ("origin", 3..4)] {
-            for (ra, rb) in a.iter().zip(&b) {
-                if columns.clone().any(|c| (ra[c] - rb[c]).abs() > tolerance) {
-                    return Some(format!("{what} {a:?} against {b:?}"));
-                }
-            }
-        }
-        None
-    }
-
     /// The 352 bytes before the voxels of a NIfTI-1 file with this geometry,
     /// `channels` values a voxel of type `datatype`, neutral scaling and no
     /// extensions. Little endian.
@@ -450,46 +249,5 @@ impl Header {
         }
         put(&mut b, 344, b"n+1\0");
         Ok(b)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_cut_keeps_its_place_by_every_form() {
-        let mut header = Header::plain([10, 20, 30], [3.0, 2.0, 1.0]);
-        header.quatern = [0.0, 0.0, (0.25f64).sin()];
-        header.qoffset = [5.0, 6.0, 7.0];
-        header.srow[1][3] = -4.0;
-        for (qform, sform) in [(1, 1), (1, 0), (0, 1), (0, 0)] {
-            (header.qform_code, header.sform_code) = (qform, sform);
-            let cut = header.cut([1, 2, -3], [4, 5, 6]);
-            assert_eq!(cut.shape(), [4, 5, 6]);
-            let (whole, part) = (header.affine(), cut.affine());
-            for r in 0..3 {
-                // Voxel (0, 0, 0) of the cut is voxel (-3, 2, 1) of the whole.
-                let place = whole[r][3] - 3.0 * whole[r][0] + 2.0 * whole[r][1] + 1.0 * whole[r][2];
-                assert!((part[r][3] - place).abs() < 1e-9, "{qform} {sform}");
-                assert_eq!(part[r][..3], whole[r][..3]);
-            }
-            if qform > 0 {
-                let (whole, part) = (header.qform(), cut.qform());
-                assert!(
-                    (part[0][3] - whole[0][3] + 3.0 * whole[0][0] - 2.0 * whole[0][1]).abs() < 1e-9
-                );
-            }
-        }
-    }
-
-    #[test]
-    fn axes_are_named_by_the_affine() {
-        let mut header = Header::plain([1; 3], [1.0; 3]);
-        assert_eq!(header.anatomical_axes(), [(2, true), (1, true), (0, true)]);
-        header.srow = [[-1.0, 0.1, 0.0, 0.0], [0.0, 0.2, -3.0, 0.0], [0.0, 1.0, 0.4, 0.0]];
-        assert_eq!(header.anatomical_axes(), [(2, false), (0, false), (1, true)]);
-        header.srow = [[0.0; 4]; 3];
-        assert_eq!(header.anatomical_axes(), [(2, true), (1, true), (0, true)]);
     }
 }

@@ -8,16 +8,24 @@
 //! output keeps the input's geometry bit for bit.
 //! Source: NIfTI-1 and NIfTI-2 standards (nifti1.h, nifti2.h).
 
+mod compare;
+mod datatype;
+mod geometry;
 mod header;
+mod stream;
+mod warnings;
 mod write;
 
-pub use header::{DataType, Header, MAX_VALUES};
+pub use compare::{Aspect, Difference};
+pub use datatype::DataType;
+pub use geometry::Form;
+pub use header::{Header, MAX_VALUES};
+pub use stream::{files_of, for_each_chunk, read_header};
+pub use warnings::{GeometryWarning, geometry_notes};
 pub use write::{write_image, write_image_f16, write_image_i16, write_labels};
 
 use crate::{Error, Result};
-use flate2::read::MultiGzDecoder;
-use std::io::{BufReader, ErrorKind, Read};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// An image as read: `data` is C, D, H, W with slope and intercept applied.
 #[derive(Clone, Debug)]
@@ -47,158 +55,6 @@ pub struct LabelVolume {
     pub header: Header,
 }
 
-/// Values decoded at a time.
-const CHUNK: usize = 1 << 16;
-/// Deflate cannot expand a byte into more than this (1032, rounded up).
-const MAX_EXPANSION: u64 = 1040;
-
-/// The header and image files of `path`: the same but for `.hdr`/`.img`.
-fn file_pair(path: &Path) -> (PathBuf, PathBuf) {
-    let name = path.to_string_lossy();
-    for (hdr, img) in [(".hdr", ".img"), (".hdr.gz", ".img.gz")] {
-        if let Some(stem) = name.strip_suffix(hdr).or_else(|| name.strip_suffix(img)) {
-            return (format!("{stem}{hdr}").into(), format!("{stem}{img}").into());
-        }
-    }
-    (path.to_path_buf(), path.to_path_buf())
-}
-
-/// All files of the volume at `path`: itself, or its `.hdr` and `.img`.
-pub fn files_of(path: &Path) -> Vec<PathBuf> {
-    let (header, image) = file_pair(path);
-    if header == image { vec![header] } else { vec![header, image] }
-}
-
-/// Opens a file, decompressing it if its first bytes say gzip. Returns the
-/// stream and the most bytes that it can deliver.
-fn open(path: &Path) -> Result<(Box<dyn Read>, u64)> {
-    let io = |e| Error::io("read", path, e);
-    let mut file = std::fs::File::open(path).map_err(io)?;
-    let meta = file.metadata().map_err(io)?;
-    if meta.is_dir() {
-        return Err(Error::Input(format!("'{}' is a folder, not a NIfTI file", path.display())));
-    }
-    let mut first = Vec::with_capacity(2);
-    file.by_ref().take(2).read_to_end(&mut first).map_err(io)?;
-    let gzip = first == [0x1f, 0x8b];
-    let named = path.extension().is_some_and(|e| e.eq_ignore_ascii_case("gz"));
-    if named && !gzip {
-        return Err(Error::Input(format!(
-            "'{}' is named .gz but is not gzip data; fetch it again or drop '.gz' from its name",
-            path.display()
-        )));
-    }
-    let all = BufReader::with_capacity(1 << 17, std::io::Cursor::new(first).chain(file));
-    Ok(if gzip {
-        (Box::new(MultiGzDecoder::new(all)), meta.len().saturating_mul(MAX_EXPANSION))
-    } else {
-        (Box::new(all), meta.len())
-    })
-}
-
-/// Turns a failed read into a sentence; `e` is the system's or gzip's reason.
-fn read_error(path: &Path, e: std::io::Error) -> Error {
-    match e.kind() {
-        ErrorKind::UnexpectedEof => truncated(path),
-        ErrorKind::InvalidInput | ErrorKind::InvalidData => {
-            Error::Input(format!("'{}' is damaged ({e}); fetch or write it again", path.display()))
-        }
-        _ => Error::io("read", path, e),
-    }
-}
-
-fn truncated(path: &Path) -> Error {
-    Error::Input(format!(
-        "'{}' is truncated: it ends before its last voxel; fetch or write it again",
-        path.display()
-    ))
-}
-
-/// Reads the header from the start of `r`; returns it with its length.
-fn take_header(r: &mut dyn Read, path: &Path) -> Result<(Header, u64)> {
-    let not_nifti = || {
-        Error::Input(format!(
-            "'{}' is not a NIfTI file: it does not begin with a NIfTI-1 or NIfTI-2 header",
-            path.display()
-        ))
-    };
-    let mut bytes = vec![0u8; 4];
-    let fail = |e: std::io::Error| match e.kind() {
-        ErrorKind::UnexpectedEof => Error::Input(format!(
-            "'{}' is truncated: it ends within its header; fetch or write it again",
-            path.display()
-        )),
-        _ => read_error(path, e),
-    };
-    r.read_exact(&mut bytes).map_err(fail)?;
-    let length = Header::length([bytes[0], bytes[1], bytes[2], bytes[3]]).ok_or_else(not_nifti)?;
-    bytes.resize(length, 0);
-    r.read_exact(&mut bytes[4..]).map_err(fail)?;
-    Ok((Header::parse(&bytes, path)?, length as u64))
-}
-
-/// Reads only the header of a NIfTI file.
-///
-/// # Errors
-/// Unreadable, not NIfTI, or a header that [`Header::parse`] refuses.
-pub fn read_header(path: &Path) -> Result<Header> {
-    let (hdr, _) = file_pair(path);
-    let (mut r, _) = open(&hdr)?;
-    Ok(take_header(&mut r, &hdr)?.0)
-}
-
-/// Reads all values and hands them over in chunks of scaled `f64`, in the
-/// file's order, which is C, D, H, W. `each` gets
-/// the header and the index of the first value.
-fn read_values(
-    path: &Path,
-    header_check: impl FnOnce(&Header) -> Result<()>,
-    mut each: impl FnMut(&Header, usize, &[f64]) -> Result<()>,
-) -> Result<Header> {
-    let (hdr, img) = file_pair(path);
-    let (mut r, mut limit) = open(&hdr)?;
-    let (header, mut position) = take_header(&mut r, &hdr)?;
-    header_check(&header)?;
-    if img != hdr {
-        (r, limit) = open(&img)?;
-        position = 0;
-    }
-    let count = header.dims.iter().product::<usize>() * header.channels;
-    let size = header.datatype.size();
-    if header.vox_offset + (count * size) as u64 > limit {
-        return Err(truncated(&img));
-    }
-    let skip = header.vox_offset.saturating_sub(position);
-    let skipped = std::io::copy(&mut r.by_ref().take(skip), &mut std::io::sink());
-    if skipped.map_err(|e| read_error(&img, e))? != skip {
-        return Err(truncated(&img));
-    }
-    let mut bytes = vec![0u8; CHUNK.min(count) * size];
-    let mut values = Vec::with_capacity(CHUNK.min(count));
-    let (slope, inter) = header.scaling;
-    let mut done = 0;
-    while done < count {
-        let n = CHUNK.min(count - done);
-        let part = &mut bytes[..n * size];
-        r.read_exact(part).map_err(|e| read_error(&img, e))?;
-        values.clear();
-        header.datatype.decode(header.big_endian, part, &mut values);
-        if (slope, inter) != (1.0, 0.0) {
-            values.iter_mut().for_each(|v| *v = *v * slope + inter);
-        }
-        each(&header, done, &values)?;
-        done += n;
-    }
-    // One byte more makes gzip compare its checksum; other bytes there are
-    // tolerated, as padded files exist.
-    if let Err(e) = r.read(&mut [0u8; 1])
-        && e.to_string().contains("checksum")
-    {
-        return Err(read_error(&img, e));
-    }
-    Ok(header)
-}
-
 /// Reads an image: 3-D, or 4-D with channels last in the file.
 ///
 /// # Errors
@@ -207,7 +63,7 @@ fn read_values(
 /// still be NaN or infinite.
 pub fn read_image(path: &Path) -> Result<Volume> {
     let mut data = Vec::new();
-    let header = read_values(
+    let header = for_each_chunk(
         path,
         |_| Ok(()),
         |_, _, values| {
@@ -227,7 +83,7 @@ pub fn read_image(path: &Path) -> Result<Volume> {
 /// whole number from 0 to 65535, with the value and its voxel.
 pub fn read_labels(path: &Path) -> Result<LabelVolume> {
     let mut labels = Vec::new();
-    let header = read_values(
+    let header = for_each_chunk(
         path,
         |h| {
             if h.channels == 1 {

@@ -1,6 +1,7 @@
 //! Writing NIfTI-1 files, whole or not at all.
 
-use super::header::{DataType, Header};
+use super::datatype::DataType;
+use super::header::Header;
 use crate::{Error, Result, files};
 use flate2::{Compression, write::GzEncoder};
 use half::f16;

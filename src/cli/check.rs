@@ -1,0 +1,157 @@
+//! `asng-wgpu check DATASET`.
+
+use super::table::table;
+use super::{print, say};
+use crate::data::check::{Finding, Report, Spread, Summary, check};
+use crate::error::{Error, Result};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use std::path::PathBuf;
+
+#[derive(clap::Args, Debug)]
+#[command(after_long_help = "\
+Example:
+  asng-wgpu check Task04_Hippocampus
+
+Every file is read, and all problems are told at once: of dataset.json, splits_final.json and
+patients.json or patients.csv; missing, truncated and damaged files; image and label map on
+different grids; NaN, infinite and constant images; label values that are not listed, with a
+correction for the whole data set; cases of equal content, and whether they leak from training into
+validation or testing; orientations, sform and qform, voxel sizes.
+
+The exit code is 1 if there are errors, and 0 if there are only warnings.")]
+pub(super) struct Check {
+    /// Folder of the data set: dataset.json, imagesTr, labelsTr.
+    dataset: PathBuf,
+    /// Cases that are read at a time [default: one a core].
+    #[arg(long, default_value_t = 0, hide_default_value = true, value_name = "N")]
+    threads: usize,
+    /// Print the report as JSON instead of tables.
+    #[arg(long)]
+    json: bool,
+}
+
+impl Check {
+    pub(super) fn run(&self) -> Result<()> {
+        let report = self.checked()?;
+        if self.json {
+            let json = serde_json::to_string_pretty(&report).map_err(|e| {
+                Error::Input(format!(
+                    "the report cannot be written as JSON ({e}); leave out --json"
+                ))
+            })?;
+            print(&json)?;
+        } else {
+            if let Some(summary) = &report.summary {
+                print(&summary_text(summary))?;
+            }
+            if !report.findings.is_empty() {
+                print(&findings_text(&report.findings))?;
+            }
+        }
+        let name = self.dataset.display();
+        let (errors, warnings) =
+            (plural(report.errors, "error"), plural(report.warnings, "warning"));
+        if report.errors > 0 {
+            return Err(Error::Input(format!(
+                "'{name}' has {errors} and {warnings}; mend the errors before training"
+            )));
+        }
+        say(&format!("'{name}' has no errors and {warnings}"));
+        Ok(())
+    }
+
+    /// Checks with a bar on a terminal.
+    fn checked(&self) -> Result<Report> {
+        let target = match super::quiet() {
+            true => ProgressDrawTarget::hidden(),
+            false => ProgressDrawTarget::stderr_with_hz(4),
+        };
+        let bar = ProgressBar::with_draw_target(None, target);
+        if let Ok(style) = ProgressStyle::with_template("{wide_bar} {pos}/{len}  {eta} left  {msg}")
+        {
+            bar.set_style(style);
+        }
+        let report = check(&self.dataset, self.threads, &|done, all, name| {
+            bar.set_length(all as u64);
+            bar.set_position(done as u64);
+            bar.set_message(name.to_string());
+        });
+        bar.finish_and_clear();
+        report
+    }
+}
+
+fn plural(n: usize, what: &str) -> String {
+    match n {
+        0 => format!("no {what}s"),
+        1 => format!("1 {what}"),
+        _ => format!("{n} {what}s"),
+    }
+}
+
+/// A row a finding: severity, file or case, what is wrong, the way out. Only the
+/// first two columns are padded, so that a finding stays one line.
+fn findings_text(findings: &[Finding]) -> String {
+    let places: Vec<String> = findings.iter().map(Finding::place).collect();
+    let width = places.iter().map(|p| p.chars().count()).max().unwrap_or(0).max(12);
+    let mut lines =
+        vec![format!("\n{:<8}  {:<width$}  what; the way out", "severity", "file or case")];
+    for (finding, place) in findings.iter().zip(&places) {
+        let remedy = match finding.remedy.is_empty() {
+            true => String::new(),
+            false => format!("; {}", finding.remedy),
+        };
+        let severity = finding.severity.to_string();
+        lines.push(format!("{severity:<8}  {place:<width$}  {}{remedy}", finding.message));
+    }
+    lines.join("\n")
+}
+
+/// At most three decimals, none for whole numbers.
+fn number(value: f64) -> String {
+    let text = format!("{value:.3}");
+    text.trim_end_matches('0').trim_end_matches('.').to_string()
+}
+
+fn spread_rows(name: &str, spread: &Option<Spread>) -> Vec<Vec<String>> {
+    let Some(s) = spread else { return Vec::new() };
+    ["z", "y", "x"]
+        .iter()
+        .enumerate()
+        .map(|(i, axis)| {
+            let head = format!("{name} {axis}");
+            vec![head, number(s.min[i]), number(s.median[i]), number(s.max[i])]
+        })
+        .collect()
+}
+
+/// Tables of grids, channels and labels.
+fn summary_text(summary: &Summary) -> String {
+    let cells = |row: &[&str]| row.iter().map(|c| c.to_string()).collect::<Vec<_>>();
+    let orientations: Vec<String> =
+        summary.orientations.iter().map(|(o, n)| format!("{o} {n}")).collect();
+    let mut text = format!(
+        "{}, {} to test on; orientation {}",
+        plural(summary.cases, "training case"),
+        summary.test_cases,
+        if orientations.is_empty() { "unknown".into() } else { orientations.join(", ") }
+    );
+    let mut grid = vec![cells(&["", "min", "median", "max"])];
+    grid.extend(spread_rows("voxels", &summary.shape));
+    grid.extend(spread_rows("spacing mm", &summary.spacing_mm));
+    let mut channels = vec![cells(&["channel", "name", "min", "max"])];
+    channels.extend(summary.channels.iter().enumerate().map(|(i, c)| {
+        let value = |v: Option<f64>| v.map_or("-".into(), number);
+        vec![i.to_string(), c.name.clone(), value(c.min), value(c.max)]
+    }));
+    let mut labels = vec![cells(&["label", "name", "voxels", "cases"])];
+    labels.extend(summary.labels.iter().map(|l| {
+        let name = l.name.clone().unwrap_or_else(|| "not listed".into());
+        vec![l.value.to_string(), name, l.voxels.to_string(), l.cases.to_string()]
+    }));
+    for rows in [grid, channels, labels].iter().filter(|rows| rows.len() > 1) {
+        text.push_str("\n\n");
+        text.push_str(&table(rows));
+    }
+    text
+}

@@ -1,0 +1,67 @@
+//! The part of the check that needs only headers.
+
+use super::case::{CaseHeaders, read_headers};
+use super::finding::{Finding, Severity};
+use super::{across, labels};
+use crate::data::dataset::{Case, Dataset};
+use crate::{Error, Result};
+use rayon::prelude::*;
+
+/// Errors that are listed; of others the number is told.
+const MOST: usize = 10;
+
+/// Reads the headers of all files of a data set and compares grids; gives
+/// sentences of warning: odd geometry, orientations that differ, spacings far
+/// from the others', label names that mean a side of the body. Of warnings about
+/// single files only the first of a kind is told, with their number.
+///
+/// # Errors
+/// Unreadable headers, channels that are missing or on different grids, label
+/// maps on other grids than their images: all together, one a line.
+pub fn quick(dataset: &Dataset) -> Result<Vec<String>> {
+    let channels = dataset.modalities.len();
+    let read = |case: &Case| read_headers(case, channels);
+    let (headers, found): (Vec<CaseHeaders>, Vec<Vec<Finding>>) =
+        dataset.cases.par_iter().map(read).unzip();
+    let (errors, warnings): (Vec<Finding>, Vec<Finding>) =
+        found.into_iter().flatten().partition(|f| f.severity == Severity::Error);
+    if !errors.is_empty() {
+        return Err(Error::Input(listing(&errors)));
+    }
+    let named: Vec<(&str, &CaseHeaders)> =
+        dataset.cases.iter().map(|c| c.name.as_str()).zip(&headers).collect();
+    let mut sentences = firsts(&warnings);
+    sentences.extend(across::of_headers(&named).iter().map(Finding::sentence));
+    sentences.extend(labels::sides(&dataset.labels).iter().map(Finding::sentence));
+    Ok(sentences)
+}
+
+/// One error as it is; several one a line, [`MOST`] at most.
+fn listing(errors: &[Finding]) -> String {
+    if let [one] = errors {
+        return one.sentence();
+    }
+    let mut lines = vec![format!("the data set has {} errors:", errors.len())];
+    lines.extend(errors.iter().take(MOST).map(|f| format!("    {}", f.sentence())));
+    if errors.len() > MOST {
+        lines.push(format!("    and {} more; `check` lists all", errors.len() - MOST));
+    }
+    lines.join("\n")
+}
+
+/// The first warning of each kind, with the number of the others.
+fn firsts(warnings: &[Finding]) -> Vec<String> {
+    let mut sentences = Vec::new();
+    for (i, warning) in warnings.iter().enumerate() {
+        if warnings[..i].iter().any(|w| w.kind == warning.kind) {
+            continue;
+        }
+        let more = warnings[i + 1..].iter().filter(|w| w.kind == warning.kind).count();
+        let sentence = warning.sentence();
+        sentences.push(match more {
+            0 => sentence,
+            n => format!("{sentence} ({n} more files are alike)"),
+        });
+    }
+    sentences
+}
