@@ -7,7 +7,7 @@ use crate::error::Result;
 use crate::files;
 use crate::infer::cross_validate::{CrossValidation, gather};
 use crate::metrics::statistics::{deviation, mean};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 #[derive(clap::Args, Debug)]
 #[command(after_long_help = "\
@@ -28,29 +28,34 @@ pub(super) struct CrossValidate {
 
 impl CrossValidate {
     pub(super) fn run(&self) -> Result<()> {
-        let gathered = gather(&self.run)?;
-        for sentence in &gathered.missing {
-            complain(&format!("warning: {sentence}"));
-        }
-        if gathered.summary.validation_used_in_search {
-            say("warning: the search judged its candidates on these cases, so their metrics are \
-                 optimistic");
-        }
-        let json = gathered.summary.to_json();
-        let folder = self.run.join("cross_validation");
-        files::create_folder(&folder)?;
-        let path = folder.join("summary.json");
-        files::replace(&path, json.as_bytes())?;
-        say(&format!("written to '{}'", path.display()));
-        if let Some(sentence) = one_sided(&gathered.summary) {
-            say(&sentence);
-        }
-        if self.json {
-            return print(&json);
-        }
-        print(&format!("{}\n", table(&label_rows(&gathered.summary))))?;
-        print(&table(&fold_rows(&gathered)))
+        cross_validate(&self.run, self.json)
     }
+}
+
+/// Gathers the folds of a run, writes their summary and prints it.
+pub(super) fn cross_validate(run: &Path, json: bool) -> Result<()> {
+    let gathered = gather(run)?;
+    for sentence in &gathered.missing {
+        complain(&format!("warning: {sentence}"));
+    }
+    if gathered.summary.validation_used_in_search {
+        say("warning: the search judged its candidates on these cases, so their metrics are \
+             optimistic");
+    }
+    let text = gathered.summary.to_json();
+    let folder = run.join("cross_validation");
+    files::create_folder(&folder)?;
+    let path = folder.join("summary.json");
+    files::replace(&path, text.as_bytes())?;
+    say(&format!("written to '{}'", path.display()));
+    if let Some(sentence) = one_sided(&gathered.summary) {
+        say(&sentence);
+    }
+    if json {
+        return print(&text);
+    }
+    print(&format!("{}\n", table(&label_rows(&gathered.summary))))?;
+    print(&table(&fold_rows(&gathered)))
 }
 
 /// One row a fold, then their mean and standard deviation.

@@ -16,6 +16,10 @@ pub(super) struct NetworkFlags {
     /// nnU-Net's rule, the median].
     #[arg(long, value_name = "D,H,W")]
     spacing: Option<String>,
+    /// Turn all volumes to RAS first (their left, front and lower side come last), or keep them as
+    /// they lie in their files. Predictions always come back in the file's own frame.
+    #[arg(long, value_enum, value_name = "ras|keep", default_value = "keep")]
+    reorient: Reorient,
     /// Samples a batch [default: 2].
     #[arg(long)]
     batch_size: Option<u32>,
@@ -34,6 +38,12 @@ pub(super) struct NetworkFlags {
     plan: Option<PathBuf>,
 }
 
+#[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+enum Reorient {
+    Ras,
+    Keep,
+}
+
 impl NetworkFlags {
     /// Puts the flags, and what the plan's file says where they say nothing, into the options.
     pub fn apply(&self, options: &mut TrainOptions) -> Result<()> {
@@ -47,6 +57,8 @@ impl NetworkFlags {
             Some(text) => Some(edges("--spacing", text)?),
             None => plan.as_ref().map(|p| p.preprocessing.file_spacing_mm()),
         };
+        options.reorient = self.reorient == Reorient::Ras
+            || plan.as_ref().is_some_and(|p| p.preprocessing.reorient);
         options.batch = self.batch_size.or(network.map(|n| n.batch)).unwrap_or(2);
         options.features = self.features.or(network.map(|n| n.base_features)).unwrap_or(32);
         options.levels = self.levels.or(network.map(|n| n.levels() as u32)).unwrap_or(0);

@@ -1,5 +1,6 @@
 //! `asng-wgpu train DATASET`.
 
+use super::cross_validate::cross_validate;
 use super::measures::label_rows;
 use super::network::NetworkFlags;
 use super::progress::TrainProgress;
@@ -31,6 +32,10 @@ pub(super) struct Train {
     /// Fold of the cross-validation, 0 to 4; or all, one after the other.
     #[arg(long, default_value = "0", value_name = "N|all", value_parser = fold)]
     fold: FoldChoice,
+    /// The folds, in the form of nnU-Net's splits_final.json [default: that file in the data set's
+    /// folder, else 5 folds; by patient where patients.json or patients.csv lies there].
+    #[arg(long, value_name = "FILE")]
+    splits: Option<PathBuf>,
     /// Folder of prepared cases, which several runs may share [default: cache in the run's
     /// folder].
     #[arg(long, value_name = "DIR")]
@@ -93,6 +98,7 @@ impl Train {
         let mut options = TrainOptions {
             out: self.out.clone().unwrap_or_else(default_out),
             cache: self.cache.clone(),
+            splits: self.splits.clone(),
             epochs: self.epochs,
             iterations: self.iterations,
             validate_every: self.val_every,
@@ -147,6 +153,9 @@ impl Train {
             }
         }
         say(&format!("the run is in '{}'", options.out.display()));
+        if several && options.validate {
+            return cross_validate(&options.out, false);
+        }
         Ok(())
     }
 }

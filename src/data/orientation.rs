@@ -66,6 +66,12 @@ impl Turn {
         Self { from: header.shape(), axes, flipped }
     }
 
+    /// The turn that puts the axes of a volume of edges `from` in another order: axis i of the
+    /// result is axis `axes[i]` of the input.
+    pub fn permutation(from: [usize; 3], axes: [usize; 3]) -> Self {
+        Self { from, axes, flipped: [false; 3] }
+    }
+
     /// Whether nothing moves.
     pub fn is_identity(&self) -> bool {
         self.axes == [0, 1, 2] && self.flipped == [false; 3]

@@ -3,6 +3,7 @@
 //! whole volume are never held unless they are wanted.
 
 use super::predictor::Planes;
+use crate::data::orientation::Turn;
 use crate::data::preprocess::Origin;
 use half::f16;
 use rayon::prelude::*;
@@ -158,7 +159,7 @@ impl Source<'_> {
 }
 
 /// Puts values of a crop (D, H, W along the prepared axes: axis i is the file's `axes[i]`) into
-/// the whole volume of the file; `outside` elsewhere.
+/// the whole volume of the file, turned back; `outside` elsewhere.
 pub(super) fn paste<T: Copy>(
     values: &[T],
     axes: [usize; 3],
@@ -167,19 +168,15 @@ pub(super) fn paste<T: Copy>(
 ) -> Vec<T> {
     let [_, h, w] = origin.shape;
     let mut whole = vec![outside; origin.shape.iter().product()];
-    let strides = [h * w, w, 1];
-    let first: usize = (0..3).map(|a| origin.crop_start[a] * strides[a]).sum();
-    let edges = axes.map(|axis| origin.crop_shape[axis]);
-    let [sd, sh, sw] = axes.map(|axis| strides[axis]);
-    for (i, row) in values.chunks_exact(edges[2].max(1)).enumerate() {
-        let start = first + i / edges[1] * sd + i % edges[1] * sh;
-        if sw == 1 {
-            whole[start..start + row.len()].copy_from_slice(row);
-        } else {
-            row.iter().enumerate().for_each(|(x, &v)| whole[start + x * sw] = v);
-        }
+    let axes = Turn::permutation(origin.crop_shape, axes);
+    let turned = (!axes.is_identity()).then(|| axes.undo(values));
+    let [_, height, width] = origin.crop_shape;
+    let [z, y, x] = origin.crop_start;
+    for (i, row) in turned.as_deref().unwrap_or(values).chunks_exact(width.max(1)).enumerate() {
+        let at = ((z + i / height) * h + y + i % height) * w + x;
+        whole[at..at + width].copy_from_slice(row);
     }
-    whole
+    if origin.turn.is_identity() { whole } else { origin.turn.undo(&whole) }
 }
 
 #[cfg(test)]
@@ -192,7 +189,8 @@ mod tests {
     fn origin(shape: [usize; 3], crop_start: [usize; 3], crop_shape: [usize; 3]) -> Origin {
         let spacing_mm = [1.0; 3];
         let header = Header::plain(shape, spacing_mm);
-        Origin { header, shape, crop_start, crop_shape, spacing_mm }
+        let turn = Turn::permutation(shape, [0, 1, 2]);
+        Origin { header, turn, shape, crop_start, crop_shape, spacing_mm }
     }
 
     #[test]

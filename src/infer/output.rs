@@ -93,11 +93,12 @@ pub(super) fn predict_on_file_grid(
 
 /// Writes the labels of a prediction.
 pub(super) fn write_prediction(path: &Path, labels: &[u8], origin: &Origin) -> Result<()> {
-    write_labels(path, labels, origin.shape, &origin.header)
+    write_labels(path, labels, origin.header.shape(), &origin.header)
 }
 
 /// Writes probabilities: 4-D, the classes last in the file.
 pub(super) fn write_probabilities(path: &Path, values: &[f16], origin: &Origin) -> Result<()> {
-    let classes = values.len() / origin.shape.iter().product::<usize>().max(1);
-    write_image_f16(path, values, classes, origin.shape, &origin.header)
+    let shape = origin.header.shape();
+    let classes = values.len() / shape.iter().product::<usize>().max(1);
+    write_image_f16(path, values, classes, shape, &origin.header)
 }

@@ -4,12 +4,14 @@ use super::output::{
     Member, Prediction, Source, predict_on_file_grid, write_prediction, write_probabilities,
 };
 use super::predictor::{Predictor, WindowOptions};
-use crate::data::inputs::find_images;
-use crate::data::preprocess::{Origin, prepare_image};
+use crate::data::inputs::find_all_images;
+use crate::data::preprocess::prepare_image;
 use crate::data::{Case, Preprocessing};
 use crate::error::{Error, Result};
 use crate::files;
 use crate::gpu::{AdapterChoice, Gpu};
+use crate::metrics::components::{keep_largest, keep_largest_foreground};
+use crate::nn::plan::NetworkPlan;
 use crate::nn::unet::UNet;
 use crate::ops::selftest;
 use crate::run::{
@@ -25,7 +27,7 @@ pub enum LargestComponent {
     /// The largest of all foreground, whatever its labels.
     All,
     /// The largest of this label.
-    Label(u16),
+    Label(u8),
 }
 
 /// What to predict, and with what.
@@ -129,8 +131,19 @@ pub fn predict(
         )));
     }
     let (groups, networks) = groups(options)?;
-    let channels = groups[0].network.plan.in_channels as usize;
-    let cases = cases(options, channels)?;
+    let NetworkPlan { in_channels, classes, .. } = groups[0].network.plan;
+    let channels = in_channels as usize;
+    for component in &options.largest {
+        if let LargestComponent::Label(label) = *component
+            && u32::from(label) >= classes
+        {
+            return Err(Error::Usage(format!(
+                "--largest-component {label} is no label of the run; give 1 to {} or all",
+                classes - 1
+            )));
+        }
+    }
+    let cases = find_all_images(&options.inputs, channels)?;
     let targets = targets(options, &cases)?;
     let gpu = Gpu::open(&options.adapter, options.checked_shaders)?;
     let variant = selftest::choose(&gpu)?;
@@ -229,20 +242,22 @@ impl Job<'_> {
         }
         let begin = Instant::now();
         let (Some(origin), Some(prediction)) = (origin, average(parts)) else { return Ok(()) };
-        let Prediction { labels, probabilities, .. } = prediction;
+        let Prediction { mut labels, probabilities, .. } = prediction;
         if options.save_probabilities
             && let Some(probabilities) = probabilities
         {
             write_probabilities(&beside(target), &probabilities, &origin)?;
         }
-        write_prediction(target, &self.cleaned(labels, &origin), &origin)?;
+        for component in &options.largest {
+            let shape = origin.header.shape();
+            match component {
+                LargestComponent::All => keep_largest_foreground(&mut labels, shape),
+                LargestComponent::Label(label) => keep_largest(&mut labels, shape, *label),
+            };
+        }
+        write_prediction(target, &labels, &origin)?;
         told.seconds.export += begin.elapsed().as_secs_f64();
         Ok(())
-    }
-
-    /// Labels without the components that are not wanted.
-    fn cleaned(&self, labels: Vec<u8>, _origin: &Origin) -> Vec<u8> {
-        labels
     }
 }
 
@@ -327,23 +342,6 @@ fn groups(options: &PredictOptions) -> Result<(Vec<Group>, String)> {
         return Err(Error::Usage("there is no network to predict with; name a run with -m".into()));
     }
     Ok((groups, names.join(" and ")))
-}
-
-/// The cases of all inputs.
-fn cases(options: &PredictOptions, channels: usize) -> Result<Vec<Case>> {
-    let mut all = Vec::new();
-    for input in &options.inputs {
-        all.extend(find_images(input, channels)?);
-    }
-    let mut names: Vec<&str> = all.iter().map(|c: &Case| c.name.as_str()).collect();
-    names.sort_unstable();
-    if let Some(w) = names.windows(2).find(|w| w[0] == w[1]) {
-        return Err(Error::Usage(format!(
-            "-i holds two cases of the name '{}'; predict them into different folders",
-            w[0]
-        )));
-    }
-    Ok(all)
 }
 
 /// An error with its causes, in one line.

@@ -90,7 +90,7 @@ fn load(
     by: Option<&Preprocessing>,
 ) -> Result<Source> {
     let channels = ct.len();
-    let mut image = load_image(images, channels)?;
+    let mut image = load_image(images, channels, false)?;
     let labels: Vec<u32> = match &label {
         None => vec![0; image.shape.iter().product()],
         Some(path) => {

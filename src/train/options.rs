@@ -180,6 +180,10 @@ pub struct TrainOptions {
     pub memory_bytes: Option<u64>,
     /// Voxel size of prepared cases (D, H, W of the files, mm); `None`: by nnU-Net's rule.
     pub spacing_mm: Option<[f64; 3]>,
+    /// Turn all volumes to RAS before all else.
+    pub reorient: bool,
+    /// Another split than the data set's, in the form of nnU-Net's `splits_final.json`.
+    pub splits: Option<PathBuf>,
     /// Folder of prepared cases; `None`: `cache` in the run's folder.
     pub cache: Option<PathBuf>,
     /// Features of the full-resolution level.
@@ -227,6 +231,8 @@ impl TrainOptions {
             patch: None,
             memory_bytes: None,
             spacing_mm: None,
+            reorient: false,
+            splits: None,
             cache: None,
             features: 32,
             levels: 0,

@@ -4,7 +4,7 @@ use super::blueprint::{Blueprint, Candidates, SessionSpec};
 use super::feed::source_voxels;
 use super::options::{SearchMode, TrainOptions};
 use super::session::Session;
-use crate::data::preprocess::{Fingerprint, Preprocessing};
+use crate::data::preprocess::{Fingerprint, PrepareOptions, Preprocessing};
 use crate::data::{Dataset, preprocess};
 use crate::error::{Error, Result};
 use crate::gpu::{Caps, Gpu};
@@ -279,7 +279,12 @@ pub fn plan(
 ) -> Result<PlanFile> {
     let (searcher, _) = options.search.build()?;
     let dataset = Dataset::open(&options.dataset)?;
-    let fingerprint = preprocess::survey(&dataset, &dataset.cases, options.threads, progress)?;
+    let how = PrepareOptions {
+        threads: options.threads,
+        reorient: options.reorient,
+        ..PrepareOptions::default()
+    };
+    let fingerprint = preprocess::survey(&dataset, &dataset.cases, &how, progress)?;
     let preprocessing = fingerprint.preprocessing(options.spacing_mm);
     let gpu = Gpu::open(&options.adapter, options.checked_shaders)?;
     let variant = selftest::choose(&gpu)?;

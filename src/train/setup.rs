@@ -3,11 +3,13 @@
 use super::feed::Drawing;
 use super::iteration::Trainer;
 use super::job::Event;
-use super::options::{SearchValidation, TrainOptions};
+use super::options::{INNER_SHARE, SearchValidation, TrainOptions};
 use super::planning::Wanted;
 use super::session::Session;
 use crate::augment::record::is_dummy_2d;
+use crate::data::check;
 use crate::data::dataset::Dataset;
+use crate::data::patients::{Patients, patients};
 use crate::data::preprocess::{PrepareOptions, PreparedCase, prepare};
 use crate::data::split::{self, Fold};
 use crate::error::{Error, Result};
@@ -57,7 +59,14 @@ impl Setup {
         options.check()?;
         let (searcher, space) = options.search.build()?;
         let dataset = Dataset::open(&options.dataset)?;
-        let folds = split::folds(&dataset)?;
+        for sentence in check::quick(&dataset)? {
+            report(Event::Note(&format!("warning: {sentence}")));
+        }
+        let patients = patients(&dataset.dir, &dataset.labelled_names())?;
+        let folds = folds(options, &dataset)?;
+        for sentence in patients.iter().flat_map(|p| split::patient_leaks(&folds, p)) {
+            report(Event::Note(&format!("warning: {sentence}")));
+        }
         let fold = folds.get(options.fold).ok_or_else(|| {
             Error::Usage(format!(
                 "--fold {} does not exist; use 0 to {}",
@@ -80,6 +89,7 @@ impl Setup {
         let how = PrepareOptions {
             threads: options.threads,
             spacing_mm: options.spacing_mm,
+            reorient: options.reorient,
             cache: Some(options.cache.clone().unwrap_or_else(|| options.out.join("cache"))),
             memory_bytes: None,
         };
@@ -87,7 +97,7 @@ impl Setup {
             prepare(&dataset, &dataset.cases, &how, &mut |p| report(Event::Preparing(p)))?;
         let preprocessing = prepared.preprocessing;
         let searching = searcher.learns();
-        let cases = fold_cases(prepared.cases, fold, options, searching)?;
+        let cases = fold_cases(prepared.cases, fold, patients.as_ref(), options, searching)?;
         report(Event::Note(&format!(
             "{} training and {} validation cases, {} label(s), voxels of {} mm (z, y, x)",
             cases.train.len(),
@@ -146,7 +156,15 @@ impl Setup {
 /// # Errors
 /// As opening the data set and its split.
 pub fn fold_count(options: &TrainOptions) -> Result<usize> {
-    Ok(split::folds(&Dataset::open(&options.dataset)?)?.len())
+    Ok(folds(options, &Dataset::open(&options.dataset)?)?.len())
+}
+
+/// The folds of the file that the options name, else the data set's own.
+fn folds(options: &TrainOptions, dataset: &Dataset) -> Result<Vec<Fold>> {
+    match &options.splits {
+        Some(path) => split::folds_from(path, &dataset.labelled_names()),
+        None => split::folds(dataset),
+    }
 }
 
 /// Whether the options' fold has its final weights already.
@@ -158,6 +176,7 @@ pub fn is_trained(options: &TrainOptions) -> bool {
 fn fold_cases(
     prepared: Vec<PreparedCase>,
     fold: &Fold,
+    patients: Option<&Patients>,
     options: &TrainOptions,
     searching: bool,
 ) -> Result<FoldCases> {
@@ -171,7 +190,7 @@ fn fold_cases(
         (true, SearchValidation::Fold) => (train.clone(), validation.clone()),
         (true, SearchValidation::Inner) => {
             let (weights, inner) =
-                split::inner_split(&fold.train, super::options::INNER_SHARE, options.seed)?;
+                split::inner_split_of(&fold.train, patients, INNER_SHARE, options.seed)?;
             (pick(&weights), pick(&inner))
         }
     };

@@ -17,8 +17,13 @@ pub fn run_zscore(golden: &Golden) -> Outcome {
     for (name, nonzero_mask) in [("all_voxels", false), ("nonzero_mask", true)] {
         if golden.has(name) {
             let mut values = x.f32s.clone();
-            let axes = [0, 1, 2];
-            let by = Preprocessing { spacing_mm: [1.0; 3], axes, nonzero_mask, ct: vec![] };
+            let by = Preprocessing {
+                spacing_mm: [1.0; 3],
+                reorient: false,
+                axes: [0, 1, 2],
+                nonzero_mask,
+                ct: vec![],
+            };
             normalise(&mut values, voxels, &by);
             golden.check(name, &values)?;
         }

@@ -1,6 +1,7 @@
 //! Patch places, source boxes and the prefetching thread.
 
 use asng_wgpu::data::nifti::Header;
+use asng_wgpu::data::orientation::Turn;
 use asng_wgpu::data::prefetch::{PrefetchPlan, Prefetcher, extract, source_range};
 use asng_wgpu::data::preprocess::{Origin, PreparedImage, foreground};
 use asng_wgpu::data::rng::Purpose;
@@ -14,6 +15,7 @@ fn case(shape: [usize; 3]) -> PreparedCase {
     let labels: Vec<u8> = (0..n).map(|i| u8::from(i % 17 == 3)).collect();
     let origin = Origin {
         header: Header::plain(shape, [1.0; 3]),
+        turn: Turn::permutation(shape, [0, 1, 2]),
         shape,
         crop_start: [0; 3],
         crop_shape: shape,

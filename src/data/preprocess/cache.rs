@@ -57,18 +57,20 @@ pub(super) fn case_file(
     named(dir, name, "safetensors", &[content.as_bytes(), &by, &classes.to_le_bytes()])
 }
 
-/// The file of a data set's fingerprint. `ct`: which channels are CT.
+/// The file of a data set's fingerprint. `ct`: which channels are CT; `reorient`: as in
+/// [`Fingerprint`].
 pub(super) fn fingerprint_file(
     dir: &Path,
     cases: &[Case],
     contents: &[blake3::Hash],
     ct: &[bool],
     classes: usize,
+    reorient: bool,
 ) -> PathBuf {
     let contents: Vec<u8> = contents.iter().flat_map(|hash| *hash.as_bytes()).collect();
     let names = cases.iter().map(|c| c.name.as_str()).collect::<Vec<_>>().join("\n");
     let ct: Vec<u8> = ct.iter().map(|&c| u8::from(c)).collect();
-    let sources = [names.as_bytes(), &contents, &ct, &classes.to_le_bytes()];
+    let sources = [names.as_bytes(), &contents, &ct, &classes.to_le_bytes(), &[u8::from(reorient)]];
     named(dir, "fingerprint", "json", &sources)
 }
 

@@ -30,6 +30,8 @@ pub struct CaseFacts {
 /// What is known of a data set.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Fingerprint {
+    /// Whether volumes were turned to RAS first.
+    pub reorient: bool,
     /// One entry a case, sorted as the cases are.
     pub cases: Vec<CaseFacts>,
     /// A CT channel's intensities over every tenth foreground voxel of each case; `None` for
@@ -48,7 +50,8 @@ impl Fingerprint {
         };
         let values = foreground_values(image, inside, ct);
         let of = |(values, &is_ct): (Vec<f32>, &bool)| is_ct.then(|| Intensities::of(values));
-        Fingerprint { cases: vec![case], ct: values.into_iter().zip(ct).map(of).collect() }
+        let ct = values.into_iter().zip(ct).map(of).collect();
+        Fingerprint { reorient: !image.turn.is_identity(), cases: vec![case], ct }
     }
 
     /// How to prepare the cases; to another spacing (D, H, W of the file, mm) if one is given.
@@ -62,6 +65,7 @@ impl Fingerprint {
         let only_ct = !ct.is_empty() && ct.iter().all(Option::is_some);
         Preprocessing {
             spacing_mm: axes.map(|axis| target[axis]),
+            reorient: self.reorient,
             axes,
             nonzero_mask: !only_ct && mean > EMPTY_SHARE,
             ct,
@@ -200,7 +204,9 @@ mod tests {
     fn empty_volumes_have_a_mask() {
         let full = case([10; 3], [1.0; 3]);
         let half = CaseFacts { crop_shape: [10, 10, 4], ..full.clone() };
-        let of = |cases: Vec<CaseFacts>, ct| Fingerprint { cases, ct }.preprocessing(None);
+        let of = |cases: Vec<CaseFacts>, ct| {
+            Fingerprint { reorient: false, cases, ct }.preprocessing(None)
+        };
         assert!(of(vec![half.clone()], vec![None]).nonzero_mask);
         assert!(of(vec![half.clone(), full.clone()], vec![None]).nonzero_mask);
         assert!(!of(vec![full], vec![None]).nonzero_mask);

@@ -1,10 +1,11 @@
 //! Reading a case's image and cropping it to what is not zero.
 
 use crate::data::nifti::{self, Header, voxel_name};
+use crate::data::orientation::Turn;
 use crate::{Error, Result};
 use std::path::{Path, PathBuf};
 
-/// An image as it lies in its files, cropped; D, H, W of the file.
+/// An image as it lies in its files, or turned to RAS, and cropped; D, H, W after the turn.
 #[derive(Clone, Debug)]
 pub struct LoadedImage {
     /// Number of channels C.
@@ -19,8 +20,10 @@ pub struct LoadedImage {
     pub original_shape: [usize; 3],
     /// Voxel size D, H, W in mm.
     pub spacing_mm: [f64; 3],
-    /// Header of the (first) image file.
+    /// Header of the (first) image file, before any turn.
     pub header: Header,
+    /// How the volume was turned.
+    pub turn: Turn,
 }
 
 pub(super) fn bad(path: &Path, what: impl std::fmt::Display) -> Error {
@@ -28,12 +31,13 @@ pub(super) fn bad(path: &Path, what: impl std::fmt::Display) -> Error {
 }
 
 /// Reads a case's image files and crops to the box of voxels where any channel
-/// is not 0 (all of it where all are 0). Not yet normalised.
+/// is not 0 (all of it where all are 0). `reorient`: turns it to RAS first. Not yet
+/// normalised.
 ///
 /// # Errors
 /// Unreadable files, channels of differing grids or a count other than
 /// `channels`, NaN or infinite voxels.
-pub fn load_image(images: &[PathBuf], channels: usize) -> Result<LoadedImage> {
+pub fn load_image(images: &[PathBuf], channels: usize, reorient: bool) -> Result<LoadedImage> {
     let mut whole: Option<nifti::Volume> = None;
     for path in images {
         let v = nifti::read_image(path)?;
@@ -75,6 +79,12 @@ pub fn load_image(images: &[PathBuf], channels: usize) -> Result<LoadedImage> {
             ),
         ));
     }
+    let turn = match reorient {
+        true => Turn::to_ras(&v.header),
+        false => Turn::permutation(v.shape, [0, 1, 2]),
+    };
+    let header = v.header.clone();
+    let v = turn.image(v);
     let (start, shape) = nonzero_box(&v.data, v.shape);
     // A whole volume is moved, as it may be large.
     let image = match shape == v.shape {
@@ -88,7 +98,8 @@ pub fn load_image(images: &[PathBuf], channels: usize) -> Result<LoadedImage> {
         crop_start: start,
         original_shape: v.shape,
         spacing_mm: v.spacing_mm,
-        header: v.header,
+        header,
+        turn,
     })
 }
 

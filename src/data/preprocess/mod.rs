@@ -1,8 +1,9 @@
 //! Preprocessing as nnU-Net v1 does it: crop to the non-zero box, resample to the data set's
 //! spacing, normalise, and sample foreground voxels.
 //!
-//! Arrays are D, H, W. Files are read in their own axes; a prepared case's axes are those that
-//! [`Preprocessing::axes`] names, so that the coarsest one comes first.
+//! Arrays are D, H, W. Files are read in their own axes, or turned to RAS (`--reorient ras`); a
+//! prepared case's axes are those that [`Preprocessing::axes`] names, so that the coarsest one
+//! comes first.
 
 mod cache;
 mod fingerprint;
@@ -18,6 +19,7 @@ pub use normalise::{Intensities, normalise};
 pub use prepare::{PrepareOptions, Progress, prepare, prepare_all, prepare_image, survey};
 
 use super::nifti::Header;
+use super::orientation::Turn;
 use crate::Result;
 use hold::Held;
 use serde::{Deserialize, Serialize};
@@ -35,6 +37,9 @@ const FOREGROUND_SEED: u64 = 1234;
 pub struct Preprocessing {
     /// Voxel size in mm of prepared cases, along their own axes.
     pub spacing_mm: [f64; 3],
+    /// Whether volumes are turned to RAS before all else; axes of files are those after it.
+    #[serde(default)]
+    pub reorient: bool,
     /// The file's axis (0, 1, 2: D, H, W) that each prepared axis is.
     #[serde(default = "file_axes")]
     pub axes: [usize; 3],
@@ -67,11 +72,13 @@ impl Preprocessing {
     }
 }
 
-/// The grid that a prepared image came from; D, H, W of the file.
+/// The grid that a prepared image came from; D, H, W of the file, after the turn.
 #[derive(Clone, Debug)]
 pub struct Origin {
-    /// Header of the (first) image file.
+    /// Header of the (first) image file, before the turn.
     pub header: Header,
+    /// How the file's volume was turned.
+    pub turn: Turn,
     /// Edges of the whole volume.
     pub shape: [usize; 3],
     /// First voxel of the crop.

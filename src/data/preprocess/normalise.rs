@@ -111,6 +111,7 @@ mod tests {
         let ct = Intensities { low: -100.0, high: 300.0, mean: 100.0, std: 50.0 };
         let by = Preprocessing {
             spacing_mm: [1.0; 3],
+            reorient: false,
             axes: [0, 1, 2],
             nonzero_mask: true,
             ct: vec![Some(ct), None],

@@ -9,6 +9,7 @@ use super::{CaseFacts, Fingerprint, Intensities, Origin, Prepared, PreparedCase,
 use super::{Preprocessing, crop, foreground};
 use crate::data::dataset::{Case, Dataset};
 use crate::data::nifti::{self, voxel_name};
+use crate::data::orientation::Turn;
 use crate::data::resample::{Interpolation, resample_image, resample_labels, separate_axis};
 use crate::{Error, Result, files};
 use std::path::PathBuf;
@@ -22,6 +23,8 @@ pub struct PrepareOptions {
     pub threads: usize,
     /// Target voxel size (D, H, W of the files, mm) instead of nnU-Net's rule.
     pub spacing_mm: Option<[f64; 3]>,
+    /// Turn all volumes to RAS first.
+    pub reorient: bool,
     /// Folder for prepared cases; without, all of them stay in memory.
     pub cache: Option<PathBuf>,
     /// Bytes of prepared cases in memory at a time, where there is a cache; without, half of
@@ -52,7 +55,7 @@ pub fn prepare_image(
     channels: usize,
     by: &Preprocessing,
 ) -> Result<PreparedImage> {
-    let loaded = load_image(images, channels)?;
+    let loaded = load_image(images, channels, by.reorient)?;
     check_size(&loaded, by, images.first())?;
     Ok(to_grid(loaded, by))
 }
@@ -92,6 +95,7 @@ fn to_grid(loaded: LoadedImage, by: &Preprocessing) -> PreparedImage {
     normalise_within(&mut image, to.iter().product(), by, mask.as_deref());
     let origin = Origin {
         header: loaded.header,
+        turn: loaded.turn,
         shape: loaded.original_shape,
         crop_start: loaded.crop_start,
         crop_shape: loaded.shape,
@@ -107,24 +111,14 @@ fn labels_to_grid(labels: Vec<u8>, origin: &Origin, to: [usize; 3], by: &Preproc
     resample_labels(&permute(labels, origin.crop_shape, by.axes), from, to, separate)
 }
 
-/// Puts the axes of volumes (any number behind one another, D, H, W `shape`) in another order:
-/// axis i of the result is axis `axes[i]` of the input.
+/// Puts the axes of volumes (any number behind one another, D, H, W `shape`) in another order.
 fn permute<T: Copy>(data: Vec<T>, shape: [usize; 3], axes: [usize; 3]) -> Vec<T> {
-    if axes == [0, 1, 2] {
-        return data;
-    }
-    let strides = [shape[1] * shape[2], shape[2], 1];
-    let [d, h, w] = axes.map(|axis| shape[axis]);
-    let [sd, sh, sw] = axes.map(|axis| strides[axis]);
-    let mut out = Vec::with_capacity(data.len());
-    for volume in data.chunks_exact((d * h * w).max(1)) {
-        for z in 0..d {
-            for y in 0..h {
-                out.extend((0..w).map(|x| volume[z * sd + y * sh + x * sw]));
-            }
-        }
-    }
-    out
+    turned(&Turn::permutation(shape, axes), data)
+}
+
+/// Turns volumes, without a copy where nothing moves.
+fn turned<T: Copy>(turn: &Turn, data: Vec<T>) -> Vec<T> {
+    if turn.is_identity() { data } else { turn.apply(&data) }
 }
 
 /// A case as it lies in its files, cropped.
@@ -139,22 +133,24 @@ impl LoadedCase {
     }
 }
 
-fn load_case(dataset: &Dataset, case: &Case) -> Result<LoadedCase> {
+fn load_case(dataset: &Dataset, case: &Case, reorient: bool) -> Result<LoadedCase> {
     let Some(path) = &case.label else {
         return Err(Error::Input(format!(
             "the case '{}' has no label map; add one to labelsTr",
             case.name
         )));
     };
-    let image = load_image(&case.images, dataset.modalities.len())?;
+    let image = load_image(&case.images, dataset.modalities.len(), reorient)?;
     let l = nifti::read_labels(path)?;
+    let shape = image.turn.shape_before();
+    let spacing = image.turn.inverse().permuted(image.spacing_mm);
     // The origin is not compared: it does not matter for training.
-    if l.shape != image.original_shape || !same_spacing(l.spacing_mm, image.spacing_mm) {
+    if l.shape != shape || !same_spacing(l.spacing_mm, spacing) {
         return Err(bad(
             path,
             format!(
                 "has shape {:?} and spacing {:?} mm, but the image of '{}' has {:?} and {:?} mm (z, y, x); bring both to one grid",
-                l.shape, l.spacing_mm, case.name, image.original_shape, image.spacing_mm
+                l.shape, l.spacing_mm, case.name, shape, spacing
             ),
         ));
     }
@@ -170,7 +166,9 @@ fn load_case(dataset: &Dataset, case: &Case) -> Result<LoadedCase> {
             ),
         ));
     }
-    let cut = crop(&l.labels, 1, l.shape, image.crop_start, image.shape);
+    // Voxel by voxel as the image, whatever the label map's own header says of directions.
+    let labels = turned(&image.turn, l.labels);
+    let cut = crop(&labels, 1, image.original_shape, image.crop_start, image.shape);
     let labels = cut.into_iter().map(|v| v as u8).collect();
     Ok(LoadedCase { image, labels })
 }
@@ -267,18 +265,18 @@ impl<'a> Workers<'a> {
     }
 }
 
-/// Reads all cases and says what the data set is like.
+/// Reads all cases and says what the data set is like; without a cache.
 ///
 /// # Errors
 /// The first case in order that cannot be read or is inconsistent.
 pub fn survey(
     dataset: &Dataset,
     cases: &[Case],
-    threads: usize,
+    options: &PrepareOptions,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Fingerprint> {
-    let mut workers = Workers::start(dataset, cases, threads, progress)?;
-    let options = PrepareOptions { threads, ..PrepareOptions::default() };
+    let mut workers = Workers::start(dataset, cases, options.threads, progress)?;
+    let options = PrepareOptions { cache: None, ..options.clone() };
     fingerprint(dataset, cases, &[], &options, 0, &mut workers).map(|(found, _)| found)
 }
 
@@ -322,7 +320,7 @@ pub fn prepare(
             .get(i)
             .and_then(|slot| slot.lock().unwrap_or_else(PoisonError::into_inner).take());
         let make = || {
-            let loaded = kept.map_or_else(|| load_case(dataset, case), Ok)?;
+            let loaded = kept.map_or_else(|| load_case(dataset, case, options.reorient), Ok)?;
             check_size(&loaded.image, &by, case.images.first())?;
             let image = to_grid(loaded.image, &by);
             let labels = labels_to_grid(loaded.labels, &image.origin, image.shape, &by);
@@ -369,6 +367,10 @@ fn cached(
             (stored, voxels, image.origin.header)
         }
     };
+    let turn = match by.reorient {
+        true => Turn::to_ras(&header),
+        false => Turn::permutation(header.shape(), [0, 1, 2]),
+    };
     let foreground = foreground(&voxels.labels, classes);
     pool.add(file.clone(), Arc::new(voxels));
     Ok(PreparedCase {
@@ -378,8 +380,9 @@ fn cached(
         spacing_mm: by.spacing_mm,
         foreground,
         origin: Origin {
-            spacing_mm: header.spacing_mm(),
+            spacing_mm: turn.permuted(header.spacing_mm()),
             header,
+            turn,
             shape: stored.original_shape,
             crop_start: stored.crop_start,
             crop_shape: stored.crop_shape,
@@ -402,15 +405,16 @@ fn fingerprint(
     let file = options
         .cache
         .as_ref()
-        .map(|dir| cache::fingerprint_file(dir, cases, contents, &ct, classes));
+        .map(|dir| cache::fingerprint_file(dir, cases, contents, &ct, classes, options.reorient));
     if let Some(known) = file.as_deref().and_then(cache::read_fingerprint) {
         return Ok((known, Vec::new()));
     }
     let room = AtomicU64::new(room);
     let found = workers.each("reading", cases.len(), |i| {
-        Ok(facts(&cases[i], load_case(dataset, &cases[i])?, &ct, &room))
+        Ok(facts(&cases[i], load_case(dataset, &cases[i], options.reorient)?, &ct, &room))
     })?;
-    let mut fingerprint = Fingerprint { cases: Vec::new(), ct: Vec::new() };
+    let reorient = options.reorient;
+    let mut fingerprint = Fingerprint { reorient, cases: Vec::new(), ct: Vec::new() };
     let mut values: Vec<Vec<f32>> = vec![Vec::new(); ct.len()];
     let mut loaded = Vec::new();
     for facts in found {
@@ -435,25 +439,4 @@ fn half_of_free_memory() -> u64 {
         system.available_memory() / 2
     });
     free.unwrap_or(UNKNOWN)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    proptest! {
-        /// Axes put in another order and back are as they were.
-        #[test]
-        fn permutations_are_undone(
-            shape in prop::array::uniform3(1usize..6),
-            axes in Just([0usize, 1, 2]).prop_shuffle(),
-        ) {
-            let axes: [usize; 3] = axes;
-            let data: Vec<u32> = (0..2 * shape.iter().product::<usize>() as u32).collect();
-            let turned = permute(data.clone(), shape, axes);
-            let back = std::array::from_fn(|i| axes.iter().position(|&a| a == i).unwrap());
-            prop_assert_eq!(permute(turned, axes.map(|a| shape[a]), back), data);
-        }
-    }
 }
