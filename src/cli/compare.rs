@@ -2,7 +2,7 @@
 
 use super::measures::{decimals, number};
 use super::table::table;
-use super::{complain, print, say};
+use super::{print, say};
 use crate::error::{Error, Result};
 use crate::files;
 use crate::infer::compare::find_summary;
@@ -51,7 +51,7 @@ impl Compare {
         let runs: Vec<NamedSummary> =
             self.runs.iter().map(|source| find_summary(source)).collect::<Result<_>>()?;
         for run in runs.iter().filter(|run| run.summary.validation_used_in_search) {
-            complain(&format!(
+            say(&format!(
                 "warning: the search of '{}' judged its candidates on these cases, so its metrics \
                  are optimistic",
                 run.name
@@ -90,7 +90,7 @@ impl Compare {
         let lacks =
             |name: &&str| runs.iter().find(|run| !run.summary.foreground_mean.contains_key(*name));
         for (name, run) in DEFAULT_METRICS.iter().filter_map(|name| Some((name, lacks(name)?))) {
-            complain(&format!(
+            say(&format!(
                 "warning: '{}' has no {name}, which is left out; evaluate its predictions anew",
                 run.name
             ));
@@ -111,7 +111,7 @@ fn warn_left_out(compared: &Compared, runs: &[NamedSummary]) {
         }
         let rest = names.len().saturating_sub(NAMED_CASES);
         let more = if rest > 0 { format!(" and {rest} more") } else { String::new() };
-        complain(&format!(
+        say(&format!(
             "warning: {} case(s) are not in '{}' and are left out: {}{more}",
             names.len(),
             run.name,

@@ -1,11 +1,11 @@
 //! `asng-wgpu cross-validate RUN`.
 
-use super::measures::{decimals, label_rows, measure, number, one_sided};
+use super::measures::{SHOWN, decimals, label_rows, measure, number, one_sided};
 use super::table::table;
-use super::{complain, print, say};
+use super::{print, say};
 use crate::error::Result;
 use crate::files;
-use crate::infer::cross_validate::{CrossValidation, gather};
+use crate::infer::cross_validate::{CrossValidation, FoldSummary, gather};
 use crate::metrics::statistics::{deviation, mean};
 use std::path::{Path, PathBuf};
 
@@ -36,7 +36,7 @@ impl CrossValidate {
 pub(super) fn cross_validate(run: &Path, json: bool) -> Result<()> {
     let gathered = gather(run)?;
     for sentence in &gathered.missing {
-        complain(&format!("warning: {sentence}"));
+        say(&format!("warning: {sentence}"));
     }
     if gathered.summary.validation_used_in_search {
         say("warning: the search judged its candidates on these cases, so their metrics are \
@@ -61,8 +61,7 @@ pub(super) fn cross_validate(run: &Path, json: bool) -> Result<()> {
 /// One row a fold, then their mean and standard deviation.
 fn fold_rows(gathered: &CrossValidation) -> Vec<Vec<String>> {
     let known = |name: &&str| gathered.summary.foreground_mean.contains_key(*name);
-    let names: Vec<&str> =
-        ["Dice", "IoU", "HD95", "ASSD", "NSD"].into_iter().filter(known).collect();
+    let names: Vec<&str> = SHOWN.iter().map(|(name, _)| *name).filter(known).collect();
     let mut head = vec!["fold  ".to_string()];
     head.extend(names.iter().map(|name| name.to_string()));
     head.push("cases".into());
@@ -74,7 +73,7 @@ fn fold_rows(gathered: &CrossValidation) -> Vec<Vec<String>> {
         rows.push(row);
     }
     let values = |name: &str| -> Vec<f64> {
-        let of_fold = |f: &crate::infer::cross_validate::FoldSummary| {
+        let of_fold = |f: &FoldSummary| {
             f.summary.foreground_mean.get(name).map(|v| v.value()).filter(|v| v.is_finite())
         };
         gathered.folds.iter().filter_map(of_fold).collect()

@@ -6,10 +6,9 @@ use super::table::table;
 use super::{print, say};
 use crate::error::{Error, Result};
 use crate::files;
-use crate::infer::evaluate::{EvaluateOptions, NSD_TOLERANCE_MM, evaluate};
+use crate::infer::evaluate::{EvaluateOptions, NSD_TOLERANCE_MM, evaluate, used_in_search};
 use crate::infer::pairs::pairs;
-use crate::metrics::summary::Summary;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 #[derive(clap::Args, Debug)]
 #[command(after_long_help = "\
@@ -93,12 +92,4 @@ impl Evaluate {
         }
         print(&table(&label_rows(&summary)))
     }
-}
-
-/// Whether the summary that is about to be replaced says that a search looked at its cases.
-fn used_in_search(path: &Path) -> bool {
-    let earlier = std::fs::read_to_string(path).ok();
-    earlier
-        .and_then(|text| Summary::from_json(&text).ok())
-        .is_some_and(|summary| summary.validation_used_in_search)
 }
