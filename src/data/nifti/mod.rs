@@ -20,7 +20,7 @@ pub use compare::{Aspect, Difference};
 pub use datatype::DataType;
 pub use geometry::Form;
 pub use header::{Header, MAX_VALUES};
-pub use stream::{for_each_chunk, read_header};
+pub use stream::{files_of, for_each_chunk, read_header};
 pub use warnings::{GeometryWarning, geometry_notes};
 pub use write::{write_image, write_image_i16, write_labels};
 
