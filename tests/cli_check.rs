@@ -370,3 +370,61 @@ fn the_quick_part_tells_all_errors_together() {
     assert_eq!(error.lines().count(), 12, "{error}");
     assert!(error.contains("and 2 more"), "{error}");
 }
+
+#[test]
+fn both_other_layouts_are_checked() {
+    let f = Folder::new();
+    let dir = f.path("data");
+    for folder in ["imagesTr", "labelsTr"] {
+        std::fs::create_dir_all(dir.join(folder)).unwrap();
+    }
+    // One 4-D file a case, as in the Decathlon.
+    let labels: Vec<u16> = (0..120).map(|i| [0, 1, 5][i % 3]).collect();
+    for (seed, name) in ["a", "b"].into_iter().enumerate() {
+        let mut values = [Made::values(2 * seed + 1), Made::values(2 * seed + 2)].concat();
+        values[120 + 7 + seed] = f32::NEG_INFINITY;
+        let image = dir.join(format!("imagesTr/{name}.nii.gz"));
+        write_image(&image, &values, 2, SHAPE, &plain()).unwrap();
+        let mut own = labels.clone();
+        own[seed] = 0;
+        write_labels(&dir.join(format!("labelsTr/{name}.nii.gz")), &own, SHAPE, &plain()).unwrap();
+    }
+    let mut d = Made::new(dir.clone());
+    d.names = ["a", "b"].map(String::from).to_vec();
+    d.json(r#"{"0":"background","1":"core"}"#, "");
+    let done = f.run(&["check", "data"]);
+    for words in [
+        "the first is -inf at voxel (x 1, y 1, z 0) of channel 1",
+        "the first is -inf at voxel (x 2, y 1, z 0) of channel 1",
+        r#"{"5": 2}, and write "labels": {"0": "background", "1": "core", "2": "label_5"}"#,
+        "5 in 40 voxel(s), first at voxel (x 2, y 0, z 0)",
+    ] {
+        assert!(done.stdout.contains(words), "{words}: {}", done.all());
+    }
+    assert!(done.stderr.contains("4 errors and 1 warning;"), "{}", done.all());
+    // One file a channel, uncompressed, labels by name, as in nnU-Net v2.
+    for (seed, name) in ["a", "b"].into_iter().enumerate() {
+        std::fs::remove_file(dir.join(format!("imagesTr/{name}.nii.gz"))).unwrap();
+        std::fs::remove_file(dir.join(format!("labelsTr/{name}.nii.gz"))).unwrap();
+        let mut own: Vec<u16> = (0..120).map(|i| [0, 1, 2][i % 3]).collect();
+        own[seed + 1] = 0;
+        write_labels(&dir.join(format!("labelsTr/{name}.nii")), &own, SHAPE, &plain()).unwrap();
+        for channel in 0..2 {
+            let image = dir.join(format!("imagesTr/{name}_{channel:04}.nii"));
+            let values = Made::values(2 * seed + channel);
+            write_image(&image, &values, 1, SHAPE, &plain()).unwrap();
+        }
+    }
+    std::fs::remove_file(dir.join("imagesTr/b_0001.nii")).unwrap();
+    let json = r#"{"channel_names":{"0":"CT","1":"PET"},"labels":{"background":0,"core":1},"numTraining":3,"file_ending":".nii"}"#;
+    std::fs::write(dir.join("dataset.json"), json).unwrap();
+    let done = f.run(&["check", "data"]);
+    for words in [
+        "imagesTr/b_0001.nii ",
+        "says numTraining 3, but stands for 2 cases",
+        r#"write "labels": {"background": 0, "core": 1, "label_2": 2} to dataset.json"#,
+    ] {
+        assert!(done.stdout.contains(words), "{words}: {}", done.all());
+    }
+    assert!(done.stderr.contains("3 errors and 2 warnings"), "{}", done.all());
+}

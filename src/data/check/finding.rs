@@ -1,7 +1,6 @@
 //! One thing that is wrong, or may be.
 
 use crate::Error;
-use crate::data::dataset::case_name;
 use serde::Serialize;
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -157,15 +156,12 @@ impl Finding {
         format!("{subject}{}{remedy}", self.message)
     }
 
-    /// The case, else the file's name, else nothing: where to look.
+    /// Where to look: the file, else the case, else nothing.
     pub fn place(&self) -> String {
-        match (&self.case, &self.file) {
-            (Some(case), None) => case.clone(),
+        match (&self.file, &self.case) {
+            (Some(file), _) => file.display().to_string(),
+            (None, Some(case)) => case.clone(),
             (None, None) => String::new(),
-            (Some(case), Some(file)) if case_name(file) == *case && file.parent().is_none() => {
-                case.clone()
-            }
-            (_, Some(file)) => file.display().to_string(),
         }
     }
 }
