@@ -5,7 +5,8 @@ use std::io::Write;
 use std::path::Path;
 
 /// Replaces a file's content: a temporary file in the same folder is written, synced and renamed,
-/// so that a killed process or a full disk leaves the earlier content intact.
+/// so that a killed process or a full disk leaves the earlier content intact. A link keeps
+/// pointing where it does; a device or pipe (`/dev/stdout`) is written to as it is.
 ///
 /// # Errors
 /// [`Error::Io`] naming the path.
@@ -14,6 +15,11 @@ pub fn replace(path: &Path, content: &[u8]) -> Result<()> {
 }
 
 fn write(path: &Path, content: &[u8]) -> std::io::Result<()> {
+    let target = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let path = target.as_path();
+    if std::fs::metadata(path).is_ok_and(|m| !m.is_file() && !m.is_dir()) {
+        return std::fs::OpenOptions::new().write(true).open(path)?.write_all(content);
+    }
     let mut file = temporary(path, ".tmp")?;
     file.write_all(content)?;
     file.as_file().sync_all()?;
@@ -62,6 +68,16 @@ mod tests {
         replace(&path, b"two").unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), b"two");
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+        #[cfg(unix)]
+        {
+            let link = folder.path().join("link.json");
+            std::os::unix::fs::symlink(&path, &link).unwrap();
+            replace(&link, b"three").unwrap();
+            assert_eq!(std::fs::read(&path).unwrap(), b"three");
+            assert!(link.is_symlink());
+            replace(Path::new("/dev/null"), b"gone").unwrap();
+            assert!(!std::fs::metadata("/dev/null").unwrap().is_file());
+        }
         let error = replace(&folder.path().join("none/file"), b"x").unwrap_err().to_string();
         assert!(error.contains("none"), "{error}");
     }

@@ -37,12 +37,6 @@ fn file_pair(path: &Path) -> (PathBuf, PathBuf) {
     (part(".hdr"), part(".img"))
 }
 
-/// All files of the volume at `path`: itself, or its `.hdr` and `.img`.
-pub fn files_of(path: &Path) -> Vec<PathBuf> {
-    let (header, image) = file_pair(path);
-    if header == image { vec![header] } else { vec![header, image] }
-}
-
 /// The bytes of a file, its first two as already read.
 type Raw = BufReader<Chain<Cursor<Vec<u8>>, File>>;
 
