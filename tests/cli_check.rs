@@ -357,7 +357,7 @@ fn the_quick_part_tells_all_errors_together() {
     let warnings = quick(&Dataset::open(&d.dir).unwrap()).unwrap();
     let words = ["origin", "forms_0000", "LAS 1", "'coarse'", "--no-mirror"];
     assert_eq!(warnings.len(), words.len(), "{warnings:?}");
-    for (warning, word) in warnings.iter().zip(words) {
+    for ((_, warning), word) in warnings.iter().zip(words) {
         assert!(warning.contains(word), "{word}: {warning}");
     }
     let many: Vec<String> = (0..12).map(|i| format!("many{i}")).collect();

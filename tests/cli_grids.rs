@@ -4,6 +4,7 @@ mod common_cli;
 
 use asng_wgpu::data::nifti::{Header, read_image, read_labels, write_image, write_labels};
 use asng_wgpu::data::resample::{Interpolation, resample_image};
+use asng_wgpu::metrics::keep_largest;
 use common_cli::{Folder, run_folder};
 use std::path::Path;
 
@@ -94,6 +95,45 @@ fn slices_along_any_axis_of_the_file_are_the_same_to_the_network() {
         (0..d * h * w).map(|i| b[((i / w % h) * w + i % w) * d + i / (h * w)]).collect();
     assert!(a.labels == back, "{} of the voxels agree", agreement(&a.labels, &back));
     assert!(back.iter().any(|&l| l != back[0]), "the network has one answer for all");
+}
+
+#[test]
+fn a_flipped_scan_is_turned_to_ras_and_its_prediction_back() {
+    let f = Folder::new();
+    let data = f.demo("brain", 3);
+    let run = run_folder(&f.path("run"), &data, &[0], [16, 16, 16]);
+    let path = f.path("run/config.json");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let keep = r#""reorient": false"#;
+    assert!(text.contains(keep), "{text}");
+    std::fs::write(&path, text.replace(keep, r#""reorient": true"#)).unwrap();
+    let v = read_image(&data.join("imagesTr/brain_001.nii.gz")).unwrap();
+    let w = v.shape[2];
+    // x runs from right to left: the same head in the world.
+    let mut header = Header::plain(v.shape, v.spacing_mm);
+    std::fs::create_dir(f.path("in")).unwrap();
+    write_image(&f.path("in/plain.nii.gz"), &v.data, v.channels, v.shape, &header).unwrap();
+    header.srow[0][0] *= -1.0;
+    header.srow[0][3] += v.spacing_mm[2] * (w - 1) as f64;
+    let mirrored = |i: usize| i / w * w + (w - 1 - i % w);
+    let data: Vec<f32> = (0..v.data.len()).map(|i| v.data[mirrored(i)]).collect();
+    write_image(&f.path("in/flipped.nii.gz"), &data, v.channels, v.shape, &header).unwrap();
+    std::fs::write(f.path("list.txt"), "# two scans\nin/plain.nii.gz\nin/flipped.nii.gz\n")
+        .unwrap();
+    f.ok(&["predict", "-m", &run, "-i", "list.txt", "-o", "out", "--step", "1", "--no-tta"]);
+    let (a, b) = (labels(&f.path("out/plain.nii.gz")), labels(&f.path("out/flipped.nii.gz")));
+    assert!((0..a.len()).all(|i| a[i] == b[mirrored(i)]));
+    assert!(a != b, "the prediction is symmetric");
+    // One component is left of each label.
+    let one = ["--largest-component", "1,2,3"];
+    let scan = ["predict", "-m", &run, "-i", "in/plain.nii.gz", "-o", "one.nii.gz"];
+    f.ok(&[&scan[..], &["--step", "1", "--no-tta"], &one].concat());
+    let mut wanted: Vec<u8> = a.iter().map(|&l| l as u8).collect();
+    let removed: usize = (1..4).map(|label| keep_largest(&mut wanted, v.shape, label)).sum();
+    assert!(removed > 0, "nothing was to be removed");
+    assert!(labels(&f.path("one.nii.gz")).iter().zip(&wanted).all(|(a, &b)| *a == u16::from(b)));
+    f.refused(&[&scan[..], &["--largest-component", "7"]].concat(), 2, &["--largest-component 7"]);
+    f.refused(&[&scan[..], &["--largest-component", "x"]].concat(), 2, &["--largest-component"]);
 }
 
 #[test]

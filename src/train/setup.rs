@@ -59,8 +59,15 @@ impl Setup {
         options.check()?;
         let (searcher, space) = options.search.build()?;
         let dataset = Dataset::open(&options.dataset)?;
-        for sentence in check::quick(&dataset)? {
-            report(Event::Note(&format!("warning: {sentence}")));
+        let settled = |kind: check::Kind| match kind {
+            check::Kind::Orientation => options.reorient,
+            check::Kind::Sides => !options.mirror || searcher.name() == "none",
+            _ => false,
+        };
+        for (kind, sentence) in check::quick(&dataset)? {
+            if !settled(kind) {
+                report(Event::Note(&format!("warning: {sentence}")));
+            }
         }
         let patients = patients(&dataset.dir, &dataset.labelled_names())?;
         let folds = folds(options, &dataset)?;

@@ -1,7 +1,7 @@
 //! The part of the check that needs only headers.
 
 use super::case::{CaseHeaders, read_headers};
-use super::finding::{Finding, Severity};
+use super::finding::{Finding, Kind, Severity};
 use super::{across, labels};
 use crate::data::dataset::{Case, Dataset};
 use crate::{Error, Result};
@@ -11,14 +11,14 @@ use rayon::prelude::*;
 const MOST: usize = 10;
 
 /// Reads the headers of all files of a data set and compares grids; gives
-/// sentences of warning: odd geometry, orientations that differ, spacings far
+/// sentences of warning, each with what it is about: odd geometry, orientations that differ, spacings far
 /// from the others', label names that mean a side of the body. Of warnings about
 /// single files only the first of a kind is told, with their number.
 ///
 /// # Errors
 /// Unreadable headers, channels that are missing or on different grids, label
 /// maps on other grids than their images: all together, one a line.
-pub fn quick(dataset: &Dataset) -> Result<Vec<String>> {
+pub fn quick(dataset: &Dataset) -> Result<Vec<(Kind, String)>> {
     let channels = dataset.modalities.len();
     let read = |case: &Case| read_headers(case, channels);
     let (headers, found): (Vec<CaseHeaders>, Vec<Vec<Finding>>) =
@@ -31,8 +31,9 @@ pub fn quick(dataset: &Dataset) -> Result<Vec<String>> {
     let named: Vec<(&str, &CaseHeaders)> =
         dataset.cases.iter().map(|c| c.name.as_str()).zip(&headers).collect();
     let mut sentences = firsts(&warnings);
-    sentences.extend(across::of_headers(&named).iter().map(Finding::sentence));
-    sentences.extend(labels::sides(&dataset.labels).iter().map(Finding::sentence));
+    let told = |finding: Finding| (finding.kind, finding.sentence());
+    sentences.extend(across::of_headers(&named).into_iter().map(told));
+    sentences.extend(labels::sides(&dataset.labels).into_iter().map(told));
     Ok(sentences)
 }
 
@@ -50,7 +51,7 @@ fn listing(errors: &[Finding]) -> String {
 }
 
 /// The first warning of each kind, with the number of the others.
-fn firsts(warnings: &[Finding]) -> Vec<String> {
+fn firsts(warnings: &[Finding]) -> Vec<(Kind, String)> {
     let mut sentences = Vec::new();
     for (i, warning) in warnings.iter().enumerate() {
         if warnings[..i].iter().any(|w| w.kind == warning.kind) {
@@ -58,10 +59,11 @@ fn firsts(warnings: &[Finding]) -> Vec<String> {
         }
         let more = warnings[i + 1..].iter().filter(|w| w.kind == warning.kind).count();
         let sentence = warning.sentence();
-        sentences.push(match more {
+        let sentence = match more {
             0 => sentence,
             n => format!("{sentence} ({n} more files are alike)"),
-        });
+        };
+        sentences.push((warning.kind, sentence));
     }
     sentences
 }
