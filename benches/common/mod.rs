@@ -74,6 +74,8 @@ struct Row<'a> {
 pub struct Bench {
     pub gpu: Gpu,
     pub quick: bool,
+    /// The adapter as the flags name it.
+    pub adapter: String,
     name: &'static str,
     filter: Option<String>,
     json: Option<std::fs::File>,
@@ -85,7 +87,8 @@ impl Bench {
     /// Reads the flags, opens the device, measures its limits and prints the table's head.
     pub fn start(name: &'static str) -> Result<Bench> {
         let flags = Flags::parse();
-        let choice = AdapterChoice { device: flags.adapter, ..AdapterChoice::default() };
+        let adapter = flags.adapter;
+        let choice = AdapterChoice { device: adapter.clone(), ..AdapterChoice::default() };
         let gpu = Gpu::open(&choice, false)?;
         let json = match &flags.json {
             Some(path) => {
@@ -102,7 +105,16 @@ impl Bench {
             limits.rate(&gpu, clock, Against::Copy)?
         );
         println!("{:52} {:>10} {:>9} {:7} {:>6}", "case", "ms", "rate", "", "share");
-        Ok(Bench { gpu, quick: flags.quick, name, filter: flags.filter, json, limits, clock })
+        Ok(Bench {
+            gpu,
+            quick: flags.quick,
+            adapter,
+            name,
+            filter: flags.filter,
+            json,
+            limits,
+            clock,
+        })
     }
 
     /// True where the flags ask for this case.
@@ -122,6 +134,41 @@ impl Bench {
             ms = ms.min(self.clock.milliseconds(&self.gpu, subject)?);
         }
         let (rate, limit) = (subject.rate(against, ms), limit.rate(against, limit_ms));
+        self.print(case, ms, rate, against, limit)?;
+        Ok(ms)
+    }
+
+    /// As [`Bench::row`], of work that is more than one program: `work` FLOPs or bytes, done by
+    /// `run`. Wall time, whatever the flags say.
+    pub fn work(
+        &mut self,
+        case: &str,
+        against: Against,
+        work: u64,
+        rounds: usize,
+        run: &mut dyn FnMut(&Gpu) -> Result<()>,
+    ) -> Result<f64> {
+        let limit = self.limits.of(against);
+        let (mut ms, mut limit_ms) = (f64::INFINITY, f64::INFINITY);
+        for _ in 0..rounds {
+            limit_ms = limit_ms.min(Clock::Wall.milliseconds(&self.gpu, limit)?);
+            let begin = std::time::Instant::now();
+            run(&self.gpu)?;
+            ms = ms.min(begin.elapsed().as_secs_f64() * 1e3);
+        }
+        let limit = limit.rate(against, limit_ms);
+        self.print(case, ms, work as f64 / ms * 1e-6, against, limit)?;
+        Ok(ms)
+    }
+
+    fn print(
+        &mut self,
+        case: &str,
+        ms: f64,
+        rate: f64,
+        against: Against,
+        limit: f64,
+    ) -> Result<()> {
         let (unit, share) = (against.unit(), rate / limit);
         println!("{case:52} {ms:10.2} {rate:9.2} {unit:7} {share:6.3}");
         if let Some(file) = &mut self.json {
@@ -129,6 +176,6 @@ impl Bench {
             let line = serde_json::to_string(&row).map_err(|e| Error::Input(e.to_string()))?;
             writeln!(file, "{line}").map_err(|e| Error::Input(e.to_string()))?;
         }
-        Ok(ms)
+        Ok(())
     }
 }

@@ -17,6 +17,7 @@ pub struct Predictor {
     program: Program,
     image: View,
     logits: View,
+    flops: u64,
 }
 
 /// How a case is predicted.
@@ -53,7 +54,8 @@ impl Predictor {
         let memory = Memory::new(gpu, &tensors.slots, &placed)?;
         gpu.write(&memory, parameters, 0, weights)?;
         let program = Program::new(gpu, &memory, &recording)?;
-        Ok(Predictor { memory, tensors, net, parameters, program, image, logits: output })
+        let flops = recording.flops();
+        Ok(Predictor { memory, tensors, net, parameters, program, image, logits: output, flops })
     }
 
     /// Replaces the weights.
@@ -67,6 +69,11 @@ impl Predictor {
     /// The network's plan.
     pub fn plan(&self) -> &NetworkPlan {
         &self.net.plan
+    }
+
+    /// FLOPs of one tile.
+    pub fn flops(&self) -> u64 {
+        self.flops
     }
 
     /// Number of tiles that cover a case of this shape.

@@ -3,6 +3,7 @@
 mod blueprint;
 mod epoch;
 mod feed;
+mod forecast;
 mod iteration;
 mod job;
 mod options;
@@ -14,6 +15,7 @@ mod setup;
 mod stages;
 
 pub use epoch::Epoch;
+pub use forecast::{Rehearsal, Rehearsed};
 pub use job::{Event, Trained, train};
 pub use options::{
     Schedule, SearchMode, SearchOptions, SearchValidation, SearcherKind, TrainOptions,

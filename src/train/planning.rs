@@ -2,18 +2,16 @@
 
 use super::blueprint::{Blueprint, Candidates, SessionSpec};
 use super::feed::source_voxels;
+use super::forecast::forecast;
 use super::options::{SearchMode, TrainOptions};
-use super::session::Session;
 use crate::data::preprocess::{Fingerprint, PrepareOptions, Preprocessing};
 use crate::data::{Dataset, preprocess};
 use crate::error::{Error, Result};
 use crate::gpu::{Caps, Gpu};
 use crate::nn::plan::{NetworkPlan, divisible_patch, divisors};
-use crate::ops::warp::{Placement, WarpRecord};
 use crate::ops::{ConvVariant, selftest};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
-use std::time::Instant;
 
 /// Version of the plan's file.
 pub const PLAN_VERSION: u32 = 1;
@@ -21,14 +19,6 @@ pub const PLAN_VERSION: u32 = 1;
 const GPU_BYTES: u64 = 8 << 30;
 /// The same for software adapters, whose speed is the tighter bound.
 const CPU_BYTES: u64 = 2 << 30;
-/// FLOPs of the batch that is timed for a forecast, at most.
-const FORECAST_FLOPS: u64 = 400_000_000_000;
-/// The same on a software adapter.
-const FORECAST_CPU_FLOPS: u64 = 15_000_000_000;
-
-/// Iterations that take longer are timed once.
-const LONG_SECONDS: f64 = 1.0;
-
 /// What `plan` prints and writes.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct PlanFile {
@@ -309,74 +299,6 @@ pub fn plan(
         iterations: options.iterations,
         epochs: options.epochs,
     })
-}
-
-/// Seconds of an iteration of a blueprint: timed on its own patch, or on a smaller one and scaled
-/// by the FLOPs.
-fn forecast(gpu: Gpu, wanted: &Wanted, blueprint: Blueprint) -> Result<f64> {
-    let (caps, variant, features) =
-        (gpu.caps().clone(), blueprint.variant, blueprint.net.plan.base_features);
-    let whole = blueprint.learn_flops();
-    let most = if caps.cpu { FORECAST_CPU_FLOPS } else { FORECAST_FLOPS };
-    let mut timed = blueprint;
-    while timed.learn_flops() > most {
-        let patch = timed.net.plan.patch;
-        let step = divisors(patch, wanted.spacing_mm, wanted.options.levels);
-        let axis = (0..3).fold(0, |large, a| if patch[a] > patch[large] { a } else { large });
-        if patch[axis] <= step[axis] {
-            break;
-        }
-        let mut smaller = patch;
-        smaller[axis] =
-            (patch[axis] / 2).next_multiple_of(step[axis]).min(patch[axis] - step[axis]);
-        // The same network: a smaller patch must keep its levels.
-        let plan = NetworkPlan { patch: smaller, ..timed.net.plan.clone() };
-        if plan.validate().is_err() {
-            break;
-        }
-        let TrainOptions { optimizer, batch_dice, .. } = *wanted.options;
-        let spec = wanted.spec(&caps, smaller);
-        timed = Blueprint::new(&caps, variant, optimizer, batch_dice, plan, spec)?;
-    }
-    debug_assert_eq!(timed.net.plan.base_features, features);
-    let flops = timed.learn_flops();
-    let patch = timed.net.plan.patch;
-    let batch = timed.net.plan.batch;
-    let spec = wanted.spec(&caps, patch);
-    let voxels: usize = patch.iter().map(|&e| e as usize).product();
-    let mut session = Session::open(gpu, timed, 0, 0.0)?;
-    let image: Vec<f32> =
-        (0..voxels * wanted.channels).map(|i| (i % 251) as f32 / 125.0 - 1.0).collect();
-    let labels: Vec<u32> = (0..voxels).map(|i| (i / 97 % wanted.classes) as u32).collect();
-    for sample in 0..batch {
-        session.upload_source(sample, &image, &labels)?;
-    }
-    session.upload_validation(&image.repeat(batch as usize), &labels.repeat(batch as usize))?;
-    let record = WarpRecord::copy(&Placement::whole(patch, [0; 3], patch));
-    let draws = vec![record; batch as usize];
-    let mut iteration = || -> Result<f64> {
-        let begin = Instant::now();
-        for row in 0..spec.candidates.all() {
-            session.augment(&draws)?;
-            session.learn()?;
-            if spec.search && (row >= spec.candidates.weights || spec.candidates.judged == 0) {
-                session.trial(1e-4, 0)?;
-            }
-            session.keep(row)?;
-            if row + 1 == spec.candidates.weights {
-                session.step(1e-4)?;
-            }
-        }
-        session.finish()?;
-        Ok(begin.elapsed().as_secs_f64())
-    };
-    // The first one also compiles and allocates.
-    iteration()?;
-    let mut seconds = iteration()?;
-    if seconds < LONG_SECONDS {
-        seconds = seconds.min(iteration()?);
-    }
-    Ok(seconds * whole as f64 / flops as f64)
 }
 
 #[cfg(test)]
