@@ -148,7 +148,8 @@ impl Train {
             let mut progress = TrainProgress::new(options.epochs, options.iterations);
             let trained = train(&options, &stop, &mut |event| progress.show(event));
             progress.finish();
-            if let Some(summary) = &trained?.summary {
+            // Several folds are put together at the end.
+            if let Some(summary) = trained?.summary.as_ref().filter(|_| !several) {
                 print(&table(&label_rows(summary)))?;
             }
         }
