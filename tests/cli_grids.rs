@@ -149,6 +149,10 @@ fn runs_of_differing_grids_are_averaged() {
     for mm in config["preprocessing"]["spacing_mm"].as_array_mut().unwrap() {
         *mm = (mm.as_f64().unwrap() * 1.5).into();
     }
+    let mut broken = config.clone();
+    broken["preprocessing"]["axes"] = serde_json::json!([0, 0, 7]);
+    std::fs::write(&path, broken.to_string()).unwrap();
+    f.refused(&["predict", "-m", &two, "-i", "x", "-o", "y"], 1, &["axes [0, 0, 7]"]);
     std::fs::write(&path, config.to_string()).unwrap();
     let image = data.join("imagesTr/heart_001.nii.gz").display().to_string();
     let window = ["--step", "1", "--no-tta"];

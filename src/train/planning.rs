@@ -69,6 +69,7 @@ impl PlanFile {
             )));
         }
         plan.network.validate()?;
+        plan.preprocessing.validate()?;
         Ok(plan)
     }
 }

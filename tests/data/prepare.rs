@@ -67,6 +67,42 @@ fn cases_of_all_spacings_come_to_one() {
 }
 
 #[test]
+fn what_is_zero_stays_zero_through_resampling() {
+    let dir = tempfile::tempdir().unwrap();
+    let grids =
+        [([24, 24, 24], [1.0; 3]), ([24, 24, 24], [1.0; 3]), ([12, 24, 48], [2.0, 1.0, 0.5])];
+    let d = dataset(dir.path(), &grids);
+    // A ball in an empty volume, off the middle: most of its box is head, the corners are not.
+    for (number, (shape, spacing)) in grids.into_iter().enumerate() {
+        let [depth, h, w] = shape;
+        let inside = |i: usize| {
+            let at = [i / (h * w), i / w % h, i % w];
+            let radius: f64 =
+                (0..3).map(|a| ((at[a] as f64 + 0.5) * spacing[a] - 11.0).powi(2)).sum();
+            radius < 64.0
+        };
+        let image: Vec<f32> = (0..depth * h * w)
+            .map(|i| if inside(i) { 100.0 + (i % 7) as f32 } else { 0.0 })
+            .collect();
+        let path = dir.path().join(format!("imagesTr/c{number}.nii.gz"));
+        write_image(&path, &image, 1, shape, &Header::plain(shape, spacing)).unwrap();
+    }
+    let p = prepare_all(&d, &d.cases, 1).unwrap();
+    assert!(p.preprocessing.nonzero_mask);
+    for c in &p.cases {
+        let voxels = c.voxels().unwrap();
+        let share = |keep: &dyn Fn(f32) -> bool| {
+            voxels.image.iter().filter(|v| keep(**v)).count() as f64 / voxels.image.len() as f64
+        };
+        // A ball fills pi / 6 of its box; the spline's ringing outside is cut off.
+        let zero = share(&|v| v == 0.0);
+        assert!((zero - (1.0 - std::f64::consts::PI / 6.0)).abs() < 0.1, "{}: {zero}", c.name);
+        let mean: f32 = voxels.image.iter().sum();
+        assert!((mean / voxels.image.len() as f32).abs() < 1e-3);
+    }
+}
+
+#[test]
 fn the_coarsest_axis_becomes_the_first() {
     let dir = tempfile::tempdir().unwrap();
     // Sagittal slices: W is the coarse axis of the file.

@@ -20,7 +20,7 @@ pub use prepare::{PrepareOptions, Progress, prepare, prepare_all, prepare_image,
 
 use super::nifti::Header;
 use super::orientation::Turn;
-use crate::Result;
+use crate::{Error, Result};
 use hold::Held;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -55,6 +55,28 @@ fn file_axes() -> [usize; 3] {
 }
 
 impl Preprocessing {
+    /// Refuses what no data set decides: a file may have been edited.
+    ///
+    /// # Errors
+    /// [`Error::Input`] naming the value.
+    pub fn validate(&self) -> Result<()> {
+        let mut axes = self.axes;
+        axes.sort_unstable();
+        let spacing_mm = self.spacing_mm;
+        if axes != [0, 1, 2] {
+            return Err(Error::Input(format!(
+                "the preprocessing names the axes {:?}, but they must be 0, 1 and 2 in any order; undo the change",
+                self.axes
+            )));
+        }
+        if !spacing_mm.iter().all(|&mm| mm.is_finite() && mm > 0.0) {
+            return Err(Error::Input(format!(
+                "the preprocessing has voxels of {spacing_mm:?} mm, but they must be larger than 0; undo the change"
+            )));
+        }
+        Ok(())
+    }
+
     /// Values of one entry a file axis, put in the order of the prepared axes.
     pub fn permuted<T: Copy>(&self, of_file: [T; 3]) -> [T; 3] {
         self.axes.map(|axis| of_file[axis])
