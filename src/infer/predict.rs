@@ -5,7 +5,7 @@ use super::output::{
 };
 use super::predictor::{Predictor, WindowOptions};
 use crate::data::inputs::find_all_images;
-use crate::data::preprocess::prepare_image;
+use crate::data::preprocess::{PreparedImage, prepare_image};
 use crate::data::{Case, Preprocessing};
 use crate::error::{Error, Result};
 use crate::files;
@@ -19,6 +19,7 @@ use crate::run::{
 };
 use half::f16;
 use std::path::{Path, PathBuf};
+use std::sync::mpsc;
 use std::time::Instant;
 
 /// Which components of a segmentation are kept.
@@ -70,7 +71,7 @@ pub enum Outcome {
     Failed(String),
 }
 
-/// Where the time of a case went.
+/// Where the time of a case went. The next case is prepared meanwhile.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Seconds {
     /// Reading, cropping, resampling, normalising.
@@ -158,32 +159,51 @@ pub fn predict(
         .map(|g| Predictor::new(&gpu, g.network.clone(), &g.weights[0], variant))
         .collect::<Result<Vec<_>>>()?;
     let job = Job { options, gpu: &gpu, groups: &groups, predictors: &predictors };
+    let there = |target: &PathBuf| {
+        let all = [Some(target.clone()), options.save_probabilities.then(|| beside(target))];
+        options.skip_existing && all.iter().flatten().all(|path| path.exists())
+    };
+    let there: Vec<bool> = targets.iter().map(there).collect();
+    let todo: Vec<&Case> = cases.iter().zip(&there).filter(|(_, t)| !**t).map(|(c, _)| c).collect();
     let mut failed = Vec::new();
-    for (i, (case, target)) in cases.iter().zip(targets).enumerate() {
-        let mut told = Told::default();
-        let wanted = [Some(target.clone()), options.save_probabilities.then(|| beside(&target))];
-        let outcome = if options.skip_existing && wanted.iter().flatten().all(|p| p.exists()) {
-            Outcome::Skipped
-        } else {
-            match job.case(case, &target, &mut told) {
-                Ok(()) => Outcome::Written(target),
-                // A lost device fails every case that follows.
-                Err(error @ Error::Device(_)) => return Err(error),
-                Err(error) => {
-                    failed.push(case.name.clone());
-                    Outcome::Failed(sentence(&error))
-                }
-            }
-        };
-        progress(&Predicted {
-            number: i + 1,
-            cases: cases.len(),
-            name: case.name.clone(),
-            tiles: told.tiles,
-            seconds: told.seconds,
-            outcome,
+    std::thread::scope(|scope| {
+        // While a case is predicted, the next one is prepared; no more than one waits.
+        let (sender, receiver) = mpsc::sync_channel(0);
+        let loading = &groups;
+        scope.spawn(move || {
+            // The receiver is gone when the device is.
+            let _ = todo.into_iter().try_for_each(|case| sender.send(load(loading, case)));
         });
-    }
+        for (i, ((case, target), there)) in cases.iter().zip(targets).zip(there).enumerate() {
+            let mut told = Told::default();
+            let outcome = if there {
+                Outcome::Skipped
+            } else {
+                let done = receiver
+                    .recv()
+                    .map_err(|_| Error::Input("the thread that prepares images ended early".into()))
+                    .and_then(|loaded| job.case(loaded, &target, &mut told));
+                match done {
+                    Ok(()) => Outcome::Written(target),
+                    // A lost device fails every case that follows.
+                    Err(error @ Error::Device(_)) => return Err(error),
+                    Err(error) => {
+                        failed.push(case.name.clone());
+                        Outcome::Failed(sentence(&error))
+                    }
+                }
+            };
+            progress(&Predicted {
+                number: i + 1,
+                cases: cases.len(),
+                name: case.name.clone(),
+                tiles: told.tiles,
+                seconds: told.seconds,
+                outcome,
+            });
+        }
+        Ok(())
+    })?;
     match failed.len() {
         0 => Ok(()),
         n => Err(Error::Input(format!(
@@ -192,6 +212,22 @@ pub fn predict(
             failed.join(", ")
         ))),
     }
+}
+
+/// A case's image as each group of networks takes it.
+struct Loaded {
+    images: Result<Vec<PreparedImage>>,
+    seconds: f64,
+}
+
+fn load(groups: &[Group], case: &Case) -> Loaded {
+    let begin = Instant::now();
+    let image = |group: &Group| {
+        let channels = group.network.plan.in_channels as usize;
+        prepare_image(&case.images, channels, &group.preprocessing)
+    };
+    let images = groups.iter().map(image).collect();
+    Loaded { images, seconds: begin.elapsed().as_secs_f64() }
 }
 
 /// What a case tells while it is predicted.
@@ -211,17 +247,15 @@ struct Job<'a> {
 
 impl Job<'_> {
     /// Predicts one case and writes its files.
-    fn case(&self, case: &Case, target: &Path, told: &mut Told) -> Result<()> {
+    fn case(&self, loaded: Loaded, target: &Path, told: &mut Told) -> Result<()> {
         let options = self.options;
+        told.seconds.prepare = loaded.seconds;
         // Several groups have grids of their own, so they meet on the file's grid.
         let keep = options.save_probabilities || self.groups.len() > 1;
         let mut parts: Vec<(Prediction, usize)> = Vec::new();
         let mut origin = None;
-        for (group, predictor) in self.groups.iter().zip(self.predictors) {
-            let channels = group.network.plan.in_channels as usize;
-            let begin = Instant::now();
-            let image = prepare_image(&case.images, channels, &group.preprocessing)?;
-            told.seconds.prepare += begin.elapsed().as_secs_f64();
+        let groups = self.groups.iter().zip(self.predictors);
+        for (image, (group, predictor)) in loaded.images?.into_iter().zip(groups) {
             told.tiles += predictor.tiles(image.shape, options.step);
             let member = Member {
                 predictor,
