@@ -19,34 +19,20 @@ fn data(name: &str) -> Option<PathBuf> {
     }
 }
 
-/// Trains a small network briefly, predicts one case on its own grid, evaluates and augments it.
-fn whole_chain(name: &str, case: &str, patch: &str, labels: u16) {
+/// Checks a data set, trains a small network briefly on a grid of its own, predicts one case on the
+/// case's grid, evaluates and augments it.
+fn whole_chain(name: &str, case: &str, grid: &[&str], labels: u16) {
     let Some(data) = data(name) else { return };
     let folder = Folder::new();
     let dataset = data.to_string_lossy().into_owned();
     let image = data.join(format!("imagesTr/{case}.nii.gz"));
     let label = data.join(format!("labelsTr/{case}.nii.gz"));
     let text = |path: &PathBuf| path.to_string_lossy().into_owned();
-    let commands: [&[&str]; 4] = [
-        &[
-            "train",
-            &dataset,
-            "--out",
-            "run",
-            "--no-validate",
-            "--patch",
-            patch,
-            "--features",
-            "4",
-            "--levels",
-            "3",
-            "--epochs",
-            "2",
-            "--iterations",
-            "1",
-            "--search-until",
-            "0.5",
-        ],
+    let size = ["--features", "4", "--levels", "3", "--epochs", "2", "--iterations", "1"];
+    let train = ["train", &dataset, "--out", "run", "--no-validate", "--search-until", "0.5"];
+    let commands: [&[&str]; 5] = [
+        &["check", &dataset],
+        &[&train, grid, &size].concat(),
         &["predict", "-m", "run", "-i", &text(&image), "-o", "out", "--no-tta", "--step", "1"],
         &["evaluate", &format!("out/{case}.nii.gz"), &text(&label), "-o", "summary.json"],
         &["augment", &text(&image), "-o", "look", "--policy", "run", "--count", "1"],
@@ -64,15 +50,19 @@ fn whole_chain(name: &str, case: &str, patch: &str, labels: u16) {
 
 #[test]
 fn hippocampus() {
-    whole_chain("Task04_Hippocampus", "hippocampus_001", "40,56,40", 2);
+    let grid = ["--patch", "40,56,40"];
+    whole_chain("Task04_Hippocampus", "hippocampus_001", &grid, 2);
 }
 
 #[test]
 fn brain() {
-    whole_chain("Brain2013", "brats_2013_pat0001_1", "48,64,48", 3);
+    // The files run from left to right and from front to back.
+    let grid = ["--spacing", "2,1.5,1.5", "--reorient", "ras", "--patch", "32,64,48"];
+    whole_chain("Brain2013", "brats_2013_pat0001_1", &grid, 3);
 }
 
 #[test]
 fn left_atrium() {
-    whole_chain("LeftAtrium2018", "la_000", "48,64,64", 1);
+    let grid = ["--spacing", "1.25,1.25,1.25", "--patch", "32,48,48"];
+    whole_chain("LeftAtrium2018", "la_000", &grid, 1);
 }
