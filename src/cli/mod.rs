@@ -33,6 +33,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
     after_long_help = "\
 Example:
   asng-wgpu demo heart
+  asng-wgpu check heart
   asng-wgpu train heart --out runs/heart
   asng-wgpu predict -m runs/heart -i heart/imagesTr -o predictions
   asng-wgpu evaluate predictions heart/labelsTr
@@ -73,7 +74,7 @@ enum Command {
     Policy(policy::PolicyCommand),
     /// Segments images with the networks of a run.
     Predict(predict::Predict),
-    /// Trains a U-Net on one fold of a data set.
+    /// Trains a U-Net on a fold of a data set, or on all, and searches the augmentation.
     Train(Box<train::Train>),
 }
 

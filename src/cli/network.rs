@@ -16,8 +16,8 @@ pub(super) struct NetworkFlags {
     /// nnU-Net's rule, the median].
     #[arg(long, value_name = "D,H,W")]
     spacing: Option<String>,
-    /// Turn all volumes to RAS first (their left, front and lower side come last), or keep them as
-    /// they lie in their files. Predictions always come back in the file's own frame.
+    /// Turn all volumes to RAS first (x grows to the right, y to the front, z upward), or keep them
+    /// as they lie in their files. Predictions always come back in the file's own frame.
     #[arg(long, value_enum, value_name = "ras|keep", default_value = "keep")]
     reorient: Reorient,
     /// Samples a batch [default: 2].
