@@ -118,6 +118,56 @@ fn the_coarsest_axis_becomes_the_first() {
     assert_eq!((at(1, 10, 8), at(0, 10, 8), at(1, 9, 8), at(4, 29, 23)), (1, 0, 0, 1));
 }
 
+#[test]
+fn a_prepared_case_knows_its_place_in_the_world() {
+    let dir = tempfile::tempdir().unwrap();
+    let shape = [20, 30, 8];
+    let d = dataset(dir.path(), &[(shape, [1.0, 1.0, 4.0])]);
+    let path = dir.path().join("imagesTr/c0.nii.gz");
+    let mut header = Header::plain(shape, [1.0, 1.0, 4.0]);
+    // An oblique head that runs from right to left.
+    header.srow = [[-3.8, 0.3, 0.1, 7.0], [1.2, 0.9, -0.2, -5.0], [0.2, 0.3, 0.95, 11.0]];
+    let image: Vec<f32> =
+        (0..20 * 30 * 8).map(|i| if i / 240 < 3 { 0.0 } else { (i % 13 + 1) as f32 }).collect();
+    write_image(&path, &image, 1, shape, &header).unwrap();
+    for reorient in [false, true] {
+        let options = PrepareOptions {
+            reorient,
+            spacing_mm: Some(if reorient { [1.0, 2.0, 3.0] } else { [2.0, 1.0, 3.0] }),
+            ..PrepareOptions::default()
+        };
+        let p = prepare(&d, &d.cases, &options, &mut |_| ()).unwrap();
+        let case = &p.cases[0];
+        let made = case.origin.prepared_header(p.preprocessing.axes, case.shape);
+        assert_eq!(made.shape(), case.shape);
+        // The middle of the prepared volume is the middle of the crop, wherever the axes run.
+        let centre = |header: &Header, first: [usize; 3], edges: [usize; 3]| {
+            let at: [f64; 3] =
+                std::array::from_fn(|i| first[2 - i] as f64 + (edges[2 - i] as f64 - 1.0) / 2.0);
+            header.affine().map(|r| r[3] + (0..3).map(|i| r[i] * at[i]).sum::<f64>())
+        };
+        let turned = case.origin.turn.header(&case.origin.header);
+        let wanted = centre(&turned, case.origin.crop_start, case.origin.crop_shape);
+        let found = centre(&made, [0; 3], case.shape);
+        for (a, b) in wanted.iter().zip(found) {
+            assert!((a - b).abs() < 1e-6, "{wanted:?} {found:?}");
+        }
+        // And so do its outer edges: the volume is the same.
+        let size = |header: &Header| {
+            let m = header.affine();
+            let dims = header.dims.map(|n| n as f64);
+            let column = |c: usize| (0..3).map(|r| (m[r][c] * dims[c]).powi(2)).sum::<f64>().sqrt();
+            let mut edges = [column(0), column(1), column(2)];
+            edges.sort_by(f64::total_cmp);
+            edges
+        };
+        let crop = turned.cut(case.origin.crop_start.map(|v| v as i64), case.origin.crop_shape);
+        for (a, b) in size(&crop).iter().zip(size(&made)) {
+            assert!((a - b).abs() < 1e-6);
+        }
+    }
+}
+
 fn with_cache(d: &Dataset, cache: &Path, memory_bytes: u64) -> Prepared {
     let options = PrepareOptions {
         threads: 2,

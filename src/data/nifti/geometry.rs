@@ -164,6 +164,32 @@ impl Header {
         cut
     }
 
+    /// The header of this volume on a grid of `shape` (D, H, W) with the same outer borders: voxel
+    /// sizes change, and the first voxel's centre moves.
+    pub fn resampled(&self, shape: [usize; 3]) -> Self {
+        let dims = [shape[2], shape[1], shape[0]];
+        let ratio: [f64; 3] = std::array::from_fn(|i| self.dims[i] as f64 / dims[i].max(1) as f64);
+        let moved = |rows: [[f64; 4]; 3]| {
+            rows.map(|row| {
+                let steps = [0, 1, 2].map(|i| row[i] * ratio[i]);
+                let shift: f64 = (0..3).map(|i| row[i] * (ratio[i] - 1.0) / 2.0).sum();
+                [steps[0], steps[1], steps[2], row[3] + shift]
+            })
+        };
+        let mut header = Self { dims, ..self.clone() };
+        if self.form() == Form::Neither {
+            (header.sform_code, header.srow) = (2, self.affine());
+        }
+        header.srow = moved(header.srow);
+        if self.qform_code > 0 {
+            header.qoffset = moved(self.qform()).map(|row| row[3]);
+        }
+        for (size, ratio) in header.pixdim[1..].iter_mut().zip(ratio) {
+            *size *= ratio;
+        }
+        header
+    }
+
     /// For the directions right, anterior, superior: the array axis (0, 1, 2 = D, H, W) that runs
     /// nearest along it, and whether its index grows towards it.
     pub fn anatomical_axes(&self) -> [(usize, bool); 3] {

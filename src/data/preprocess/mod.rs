@@ -111,6 +111,16 @@ pub struct Origin {
     pub spacing_mm: [f64; 3],
 }
 
+impl Origin {
+    /// The header of the prepared image of edges `shape`, whose axis i is the file's `axes[i]`:
+    /// each voxel has its place in the world.
+    pub fn prepared_header(&self, axes: [usize; 3], shape: [usize; 3]) -> Header {
+        let crop = self.turn.header(&self.header);
+        let crop = crop.cut(self.crop_start.map(|v| v as i64), self.crop_shape);
+        Turn::permutation(self.crop_shape, axes).header(&crop).resampled(shape)
+    }
+}
+
 /// An image that is cropped, resampled and normalised.
 #[derive(Clone, Debug)]
 pub struct PreparedImage {
