@@ -12,6 +12,7 @@ mod results;
 mod session;
 mod setup;
 mod stages;
+mod state;
 
 pub use epoch::Epoch;
 pub use job::{Event, Trained, train};
@@ -19,4 +20,4 @@ pub use options::{
     Schedule, SearchMode, SearchOptions, SearchValidation, SearcherKind, TrainOptions,
 };
 pub use planning::{PlanFile, plan, size};
-pub use setup::{fold_count, is_trained};
+pub use setup::{fold_count, is_finished, is_trained};
