@@ -11,7 +11,7 @@ use std::path::Path;
 /// # Errors
 /// [`Error::Io`] naming the path.
 pub fn replace(path: &Path, content: &[u8]) -> Result<()> {
-    write(path, content).map_err(|e| Error::io("write", path, e))
+    write(path, content).map_err(|e| unwritten(path, e))
 }
 
 fn write(path: &Path, content: &[u8]) -> std::io::Result<()> {
@@ -41,7 +41,23 @@ pub fn replace_keeping(path: &Path, previous: &Path, content: &[u8]) -> Result<(
         sync_folder(path);
         Ok(())
     };
-    write().map_err(|e| Error::io("write", path, e))
+    write().map_err(|e| unwritten(path, e))
+}
+
+/// The error of a file that could not be replaced.
+fn unwritten(path: &Path, source: std::io::Error) -> Error {
+    use std::io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+    match source.kind() {
+        FileTooLarge | QuotaExceeded | StorageFull => Error::Io {
+            context: format!(
+                "cannot write '{}' for lack of space; the files before it are whole, so free some \
+                 space and repeat the command",
+                path.display()
+            ),
+            source,
+        },
+        _ => Error::io("write", path, source),
+    }
 }
 
 /// A temporary file beside `path` with this content, safely on the disk.
@@ -69,7 +85,7 @@ pub fn remove_unfinished(folder: &Path) -> Result<()> {
     let entries = std::fs::read_dir(folder).map_err(|e| Error::io("read", folder, e))?;
     for entry in entries.filter_map(std::result::Result::ok) {
         let name = entry.file_name().to_string_lossy().into_owned();
-        if name.starts_with(TEMPORARY) && name.ends_with(".tmp") {
+        if name.starts_with(TEMPORARY) {
             let path = entry.path();
             std::fs::remove_file(&path).map_err(|e| Error::io("remove", &path, e))?;
         }
@@ -164,6 +180,7 @@ mod tests {
         assert_eq!(std::fs::read(&path).unwrap(), b"six");
         assert_eq!(std::fs::read(&previous).unwrap(), b"two");
         std::fs::write(folder.path().join(".writing-xyz.tmp"), "half a fi").unwrap();
+        std::fs::write(folder.path().join(".writing-1.nii.gz"), "half a fi").unwrap();
         std::fs::write(folder.path().join("mine.tmp"), "").unwrap();
         remove_unfinished(folder.path()).unwrap();
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 3);

@@ -188,7 +188,8 @@ impl Start {
                 }
                 let Standing { epoch, iteration, .. } = interrupted.record.standing;
                 report(Event::Note(&format!(
-                    "going on from '{path}', after {epoch} epochs and {iteration} iterations"
+                    "going on from '{path}', after {epoch} epoch(s) and {iteration} iteration(s) of \
+                     the next"
                 )));
                 let of =
                     |c: &Conditions| format!("{} ({}), version {}", c.adapter, c.driver, c.program);
