@@ -11,7 +11,7 @@ use std::path::Path;
 /// # Errors
 /// [`Error::Io`] naming the path.
 pub fn replace(path: &Path, content: &[u8]) -> Result<()> {
-    write(path, content).map_err(|e| Error::io("write", path, e))
+    write(path, content).map_err(|e| unwritten(path, e))
 }
 
 fn write(path: &Path, content: &[u8]) -> std::io::Result<()> {
@@ -20,12 +20,100 @@ fn write(path: &Path, content: &[u8]) -> std::io::Result<()> {
     if std::fs::metadata(path).is_ok_and(|m| !m.is_file() && !m.is_dir()) {
         return std::fs::OpenOptions::new().write(true).open(path)?.write_all(content);
     }
+    let file = synced(path, content)?;
+    file.persist(path).map_err(|e| e.error)?;
+    sync_folder(path);
+    Ok(())
+}
+
+/// As [`replace`], but the earlier content is kept as the file `previous` of the same folder. There
+/// is a moment with `previous` alone, and none without a whole file.
+///
+/// # Errors
+/// [`Error::Io`] naming the path.
+pub fn replace_keeping(path: &Path, previous: &Path, content: &[u8]) -> Result<()> {
+    let write = || {
+        let file = synced(path, content)?;
+        if path.exists() {
+            std::fs::rename(path, previous)?;
+        }
+        file.persist(path).map_err(|e| e.error)?;
+        sync_folder(path);
+        Ok(())
+    };
+    write().map_err(|e| unwritten(path, e))
+}
+
+/// The error of a file that could not be replaced.
+fn unwritten(path: &Path, source: std::io::Error) -> Error {
+    use std::io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+    match source.kind() {
+        FileTooLarge | QuotaExceeded | StorageFull => Error::Io {
+            context: format!(
+                "cannot write '{}' for lack of space; the files before it are whole, so free some \
+                 space and repeat the command",
+                path.display()
+            ),
+            source,
+        },
+        _ => Error::io("write", path, source),
+    }
+}
+
+/// A temporary file beside `path` with this content, safely on the disk.
+fn synced(path: &Path, content: &[u8]) -> std::io::Result<tempfile::NamedTempFile> {
     let mut file = temporary(path, ".tmp")?;
     file.write_all(content)?;
     file.as_file().sync_all()?;
-    file.persist(path).map_err(|e| e.error)?;
+    Ok(file)
+}
+
+/// Makes a rename in the folder of `path` outlast a power failure, where the system can.
+fn sync_folder(path: &Path) {
+    // The content is on the disk, whole under one name or the other, even where this fails.
+    #[cfg(unix)]
+    let _ = std::fs::File::open(folder_of(path)).and_then(|folder| folder.sync_all());
+    #[cfg(not(unix))]
+    let _ = path;
+}
+
+/// Removes the temporary files that killed processes left in a folder.
+///
+/// # Errors
+/// [`Error::Io`] naming the folder or file.
+pub fn remove_unfinished(folder: &Path) -> Result<()> {
+    let entries = std::fs::read_dir(folder).map_err(|e| Error::io("read", folder, e))?;
+    for entry in entries.filter_map(std::result::Result::ok) {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if name.starts_with(TEMPORARY) {
+            let path = entry.path();
+            std::fs::remove_file(&path).map_err(|e| Error::io("remove", &path, e))?;
+        }
+    }
     Ok(())
 }
+
+/// Cuts lines off the end of a file of lines: what comes after the last of the leading lines that
+/// are whole and that `keep` wants. A file that is not there stays so.
+///
+/// # Errors
+/// [`Error::Io`] naming the path.
+pub fn keep_lines(path: &Path, keep: impl Fn(&[u8]) -> bool) -> Result<()> {
+    let bytes = match std::fs::read(path) {
+        Ok(bytes) => bytes,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(e) => return Err(Error::io("read", path, e)),
+    };
+    let lines = bytes.split_inclusive(|b| *b == b'\n');
+    let kept: usize = lines.take_while(|l| l.ends_with(b"\n") && keep(l)).map(<[u8]>::len).sum();
+    if kept == bytes.len() {
+        return Ok(());
+    }
+    replace(path, &bytes[..kept])
+}
+
+/// What the names of temporary files begin with.
+const TEMPORARY: &str = ".writing-";
 
 /// A temporary file beside `path`, to be persisted to it; it vanishes when dropped.
 ///
@@ -33,7 +121,7 @@ fn write(path: &Path, content: &[u8]) -> std::io::Result<()> {
 /// As the operating system.
 pub fn temporary(path: &Path, suffix: &str) -> std::io::Result<tempfile::NamedTempFile> {
     let mut builder = tempfile::Builder::new();
-    builder.prefix(".writing-").suffix(suffix);
+    builder.prefix(TEMPORARY).suffix(suffix);
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;
@@ -80,5 +168,37 @@ mod tests {
         }
         let error = replace(&folder.path().join("none/file"), b"x").unwrap_err().to_string();
         assert!(error.contains("none"), "{error}");
+    }
+
+    #[test]
+    fn the_earlier_content_can_be_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, previous) = (folder.path().join("last"), folder.path().join("previous"));
+        for content in [b"one", b"two", b"six"] {
+            replace_keeping(&path, &previous, content).unwrap();
+        }
+        assert_eq!(std::fs::read(&path).unwrap(), b"six");
+        assert_eq!(std::fs::read(&previous).unwrap(), b"two");
+        std::fs::write(folder.path().join(".writing-xyz.tmp"), "half a fi").unwrap();
+        std::fs::write(folder.path().join(".writing-1.nii.gz"), "half a fi").unwrap();
+        std::fs::write(folder.path().join("mine.tmp"), "").unwrap();
+        remove_unfinished(folder.path()).unwrap();
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 3);
+    }
+
+    #[test]
+    fn lines_are_cut_off_the_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log");
+        let cut = |content: &str| {
+            std::fs::write(&path, content).unwrap();
+            keep_lines(&path, |line| line.starts_with(b"a")).unwrap();
+            std::fs::read_to_string(&path).unwrap()
+        };
+        assert_eq!(cut("a1\na2\n"), "a1\na2\n");
+        assert_eq!(cut("a1\na2"), "a1\n");
+        assert_eq!(cut("a1\nb\na2\n"), "a1\n");
+        assert_eq!(cut(""), "");
+        keep_lines(&folder.path().join("none"), |_| true).unwrap();
     }
 }

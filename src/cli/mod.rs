@@ -14,6 +14,7 @@ mod plan;
 mod policy;
 mod predict;
 mod progress;
+mod resume;
 mod search;
 mod table;
 mod train;

@@ -4,12 +4,13 @@ use super::cross_validate::cross_validate;
 use super::measures::label_rows;
 use super::network::NetworkFlags;
 use super::progress::TrainProgress;
+use super::resume::resume_command;
 use super::search::SearchFlags;
 use super::table::table;
 use super::{DeviceFlags, checked_shaders, print, say};
 use crate::error::{Error, Result};
 use crate::nn::step::Optimizer;
-use crate::train::{Schedule, TrainOptions, fold_count, is_trained, train};
+use crate::train::{Schedule, TrainOptions, fold_count, is_finished, is_trained, train};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,7 +23,9 @@ Example:
 Searches the augmentation policy while it trains (--searcher none, default, random, trivial or fixed
 does without), then predicts and evaluates the fold's validation cases. Leaves config.json and
 fold_K/: metrics.jsonl, policy.jsonl, policy.json, checkpoints, validation/. Ctrl-C finishes the
-iteration and leaves checkpoint_last (exit code 130); a second one stops at once.")]
+iteration and leaves checkpoint_last (exit code 130); a second one stops at once. The same command
+with --resume goes on from there, or from the last epoch's end after a kill or a power failure, to
+the same result as without an interruption.")]
 pub(super) struct Train {
     /// Folder of the data set (Medical Segmentation Decathlon or nnU-Net layout).
     dataset: PathBuf,
@@ -70,6 +73,10 @@ pub(super) struct Train {
     /// Do not predict and evaluate the validation cases at the end.
     #[arg(long)]
     no_validate: bool,
+    /// Go on with the training in --out, with the flags that it began with; begin it where there is
+    /// none yet.
+    #[arg(long, requires = "out")]
+    resume: bool,
     #[command(flatten)]
     network: NetworkFlags,
     #[command(flatten)]
@@ -113,6 +120,7 @@ impl Train {
             threads: self.threads,
             adapter: self.device.choice(),
             checked_shaders: checked_shaders(),
+            resume: self.resume,
             ..TrainOptions::new(&self.dataset, self.search.options())
         };
         self.network.apply(&mut options)?;
@@ -138,7 +146,11 @@ impl Train {
         let several = folds.len() > 1;
         for fold in folds {
             let options = TrainOptions { fold, ..options.clone() };
-            if several && is_trained(&options) {
+            let done = match self.resume {
+                true => is_finished(&options),
+                false => several && is_trained(&options),
+            };
+            if done {
                 say(&format!("fold {fold} is trained already"));
                 continue;
             }
@@ -148,8 +160,15 @@ impl Train {
             let mut progress = TrainProgress::new(options.epochs, options.iterations);
             let trained = train(&options, &stop, &mut |event| progress.show(event));
             progress.finish();
+            let trained = trained.map_err(|error| match error {
+                Error::Interrupted(what) => Error::Interrupted(format!(
+                    "{what}; go on with: {}",
+                    resume_command(&options.out)
+                )),
+                error => error,
+            })?;
             // Several folds are put together at the end.
-            if let Some(summary) = trained?.summary.as_ref().filter(|_| !several) {
+            if let Some(summary) = trained.summary.as_ref().filter(|_| !several) {
                 print(&table(&label_rows(summary)))?;
             }
         }

@@ -109,6 +109,8 @@ pub struct PrefetchPlan {
     pub epochs: (u64, u64),
     /// Iterations an epoch.
     pub iterations: u64,
+    /// Batches to leave out at the beginning.
+    pub skip: u64,
     /// Batches kept ready.
     pub depth: usize,
     /// Most voxels of a source box (see [`source_range`]).
@@ -136,22 +138,22 @@ impl Prefetcher {
         }
         let (sender, receiver) = sync_channel(plan.depth.max(1));
         let work = move || {
-            for epoch in plan.epochs.0..plan.epochs.1 {
-                for iteration in 0..plan.iterations {
-                    let places =
-                        plan.sampler.batch(plan.seed, plan.purpose, epoch, iteration, &cases);
-                    let sample = |location: PatchLocation| {
-                        let case = cases[location.case].borrow();
-                        let (patch, most) = (plan.sampler.patch, plan.max_voxels);
-                        let source = extract(case, location.start, patch, most)?;
-                        Ok(Sample { location, source })
-                    };
-                    let samples: Result<Vec<Sample>> = places.into_iter().map(sample).collect();
-                    let batch = samples.map(|samples| Batch { epoch, iteration, samples });
-                    let failed = batch.is_err();
-                    if sender.send(batch).is_err() || failed {
-                        return;
-                    }
+            let epochs = plan.epochs.1.saturating_sub(plan.epochs.0);
+            for number in plan.skip..epochs.saturating_mul(plan.iterations) {
+                let epoch = plan.epochs.0 + number / plan.iterations;
+                let iteration = number % plan.iterations;
+                let places = plan.sampler.batch(plan.seed, plan.purpose, epoch, iteration, &cases);
+                let sample = |location: PatchLocation| {
+                    let case = cases[location.case].borrow();
+                    let (patch, most) = (plan.sampler.patch, plan.max_voxels);
+                    let source = extract(case, location.start, patch, most)?;
+                    Ok(Sample { location, source })
+                };
+                let samples: Result<Vec<Sample>> = places.into_iter().map(sample).collect();
+                let batch = samples.map(|samples| Batch { epoch, iteration, samples });
+                let failed = batch.is_err();
+                if sender.send(batch).is_err() || failed {
+                    return;
                 }
             }
         };

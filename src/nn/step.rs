@@ -49,6 +49,17 @@ impl TrainingState {
         let norm = tensors.slots.buffer("gradient norm", 16, Lifetime::Persistent);
         TrainingState { parameters, gradient, rule, hyper, norm }
     }
+
+    /// The optimizer's moments with their names.
+    pub fn moments(&self) -> Vec<(&'static str, SlotId)> {
+        match self.rule {
+            Rule::Adam { m, v, vmax } => {
+                let vmax = vmax.map(|slot| ("vmax", slot));
+                [("m", m), ("v", v)].into_iter().chain(vmax).collect()
+            }
+            Rule::Sgd { momentum } => vec![("momentum", momentum)],
+        }
+    }
 }
 
 /// A batch on the device.

@@ -1,68 +1,66 @@
 //! Weights in safetensors under Generic_UNet's own names, written atomically.
 
+use super::container::{Container, Tensor, encode};
 use crate::error::{Error, Result};
 use crate::files;
 use crate::nn::plan::NetworkPlan;
 use crate::nn::unet::UNet;
-use safetensors::Dtype;
-use safetensors::tensor::TensorView;
-use std::collections::HashMap;
 use std::path::Path;
 
-/// Writes the flat `values` of a network's parameters, with its plan as metadata, to a temporary
-/// name beside `path`, syncs and renames.
+/// Writes the flat `values` of a network's parameters, with its plan and a checksum as metadata,
+/// to a temporary name beside `path`, syncs and renames.
 ///
 /// # Errors
 /// [`Error::Io`] naming the path; an earlier file stays intact.
 pub fn write_checkpoint(path: &Path, net: &UNet, values: &[f32], epoch: u64) -> Result<()> {
-    let plan = serde_json::to_string(&net.plan)
-        .map_err(|e| Error::Input(format!("the plan cannot be written: {e}")))?;
-    let metadata = HashMap::from([
-        ("version".to_string(), env!("CARGO_PKG_VERSION").to_string()),
-        ("plan".to_string(), plan),
-        ("epoch".to_string(), epoch.to_string()),
-    ]);
-    let mut tensors = Vec::new();
-    for parameter in net.parameters.iter() {
-        let start = parameter.offset as usize;
-        let run = &values[start..start + parameter.len() as usize];
-        let shape = parameter.shape.iter().map(|&e| e as usize).collect();
-        let view = TensorView::new(Dtype::F32, shape, bytemuck::cast_slice(run))
-            .map_err(|e| Error::Input(format!("'{}': {e}", parameter.name)))?;
-        tensors.push((parameter.name.clone(), view));
-    }
-    let bytes = safetensors::serialize(tensors, Some(metadata))
-        .map_err(|e| Error::Input(format!("'{}': {e}", path.display())))?;
+    let bytes = encode(path, &network_texts(net, epoch)?, &weight_tensors(net, values))?;
     files::replace(path, &bytes)
 }
 
-/// Reads a checkpoint: its network and the flat values of the parameters.
+/// The texts that every file with weights carries.
+pub(super) fn network_texts(net: &UNet, epoch: u64) -> Result<Vec<(&'static str, String)>> {
+    let plan = serde_json::to_string(&net.plan)
+        .map_err(|e| Error::Input(format!("the plan cannot be written: {e}")))?;
+    let version = env!("CARGO_PKG_VERSION").to_string();
+    Ok(vec![("version", version), ("plan", plan), ("epoch", epoch.to_string())])
+}
+
+/// The parameters of a network, out of their flat values.
+pub(super) fn weight_tensors<'a>(net: &'a UNet, values: &'a [f32]) -> Vec<Tensor<'a>> {
+    let tensor = |parameter: &'a crate::nn::parameters::Parameter| {
+        let start = parameter.offset as usize;
+        Tensor {
+            name: &parameter.name,
+            shape: parameter.shape.iter().map(|&e| e as usize).collect(),
+            values: &values[start..start + parameter.len() as usize],
+        }
+    };
+    net.parameters.iter().map(tensor).collect()
+}
+
+/// Reads a checkpoint: its network and the flat values of the parameters. A file with a checksum
+/// is held against it.
 ///
 /// # Errors
 /// [`Error::Io`] and [`Error::Input`] naming the file and what is wrong.
 pub fn read_weights(path: &Path) -> Result<(UNet, Vec<f32>)> {
-    let bytes = std::fs::read(path).map_err(|e| Error::io("read checkpoint", path, e))?;
-    let wrong = |what: String| {
-        Error::Input(format!("'{}' is no checkpoint of this program: {what}", path.display()))
-    };
-    let (_, header) =
-        safetensors::SafeTensors::read_metadata(&bytes).map_err(|e| wrong(e.to_string()))?;
-    let plan = header.metadata().as_ref().and_then(|m| m.get("plan"));
-    let plan = plan.ok_or_else(|| wrong("it has no plan".into()))?;
-    let plan: NetworkPlan = serde_json::from_str(plan).map_err(|e| wrong(e.to_string()))?;
+    weights_of(&Container::read(path)?)
+}
+
+/// The network and the flat values of the parameters in a file.
+///
+/// # Errors
+/// [`Error::Input`] naming the file and what is wrong.
+pub(super) fn weights_of(file: &Container) -> Result<(UNet, Vec<f32>)> {
+    let plan = file.text("plan").ok_or_else(|| file.wrong("it has no plan"))?;
+    let plan: NetworkPlan =
+        serde_json::from_str(plan).map_err(|e| file.wrong(&format!("its plan: {e}")))?;
     plan.validate()?;
     let net = UNet::new(plan);
-    let file = safetensors::SafeTensors::deserialize(&bytes).map_err(|e| wrong(e.to_string()))?;
     let mut values = vec![0f32; net.parameters.elements() as usize];
     for parameter in net.parameters.iter() {
-        let view = file.tensor(&parameter.name).map_err(|e| wrong(e.to_string()))?;
-        if view.dtype() != Dtype::F32 || view.data().len() as u64 != parameter.len() * 4 {
-            return Err(wrong(format!("'{}' has another shape", parameter.name)));
-        }
-        let start = parameter.offset as usize;
-        for (value, word) in values[start..].iter_mut().zip(view.data().chunks_exact(4)) {
-            *value = f32::from_le_bytes([word[0], word[1], word[2], word[3]]);
-        }
+        let (start, len) = (parameter.offset as usize, parameter.len() as usize);
+        values[start..start + len].copy_from_slice(file.tensor(&parameter.name, len)?);
     }
     Ok((net, values))
 }
@@ -91,5 +89,27 @@ mod tests {
         let path = folder.path().join("cut.safetensors");
         std::fs::write(&path, [9u8; 20]).unwrap();
         assert!(read_weights(&path).unwrap_err().to_string().contains("cut.safetensors"));
+    }
+
+    #[test]
+    fn a_checkpoint_without_a_checksum_is_still_read() {
+        let net = UNet::new(NetworkPlan::from_spacing(1, 2, 4, [16, 16, 16], 1, [1.0; 3], 2));
+        let values = net.parameters.initial(3);
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("old.safetensors");
+        let view = |t: &Tensor| {
+            let bytes = bytemuck::cast_slice(t.values).to_vec();
+            (t.name.to_owned(), t.shape.clone(), bytes)
+        };
+        let owned: Vec<_> = weight_tensors(&net, &values).iter().map(view).collect();
+        let views = owned.iter().map(|(name, shape, bytes)| {
+            use safetensors::{Dtype, tensor::TensorView};
+            (name.clone(), TensorView::new(Dtype::F32, shape.clone(), bytes).unwrap())
+        });
+        let plan = serde_json::to_string(&net.plan).unwrap();
+        let texts = [("plan".to_owned(), plan), ("version".to_owned(), "0.0.1".to_owned())];
+        let bytes = safetensors::serialize(views, Some(texts.into())).unwrap();
+        std::fs::write(&path, bytes).unwrap();
+        assert_eq!(read_weights(&path).unwrap().1, values);
     }
 }

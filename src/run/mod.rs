@@ -6,19 +6,23 @@
 //!   config.json
 //!   fold_0/
 //!     metrics.jsonl, policy.jsonl, policy.json
-//!     checkpoint_last, checkpoint_best, checkpoint_final (.safetensors)
+//!     checkpoint_last, checkpoint_previous (.safetensors): states that a training goes on from
+//!     checkpoint_best, checkpoint_final (.safetensors): weights alone
 //!     validation/<case>.nii.gz, validation/summary.json
 //! ```
 
 mod checkpoint;
 mod config;
+mod container;
 mod lock;
 mod policy;
+mod state;
 
 pub use checkpoint::{read_weights, write_checkpoint};
 pub use config::{CONFIG_VERSION, DatasetSummary, RunConfig};
 pub use lock::RunLock;
 pub use policy::find_policy;
+pub use state::{FoundState, STATE_VERSION, State, find_state, state_paths, write_state};
 
 use crate::{Error, Result};
 use std::path::{Path, PathBuf};

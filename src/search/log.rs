@@ -47,8 +47,8 @@ pub struct PolicyLog {
 }
 
 impl PolicyLog {
-    /// Opens the log to go on at `next_epoch` (0 for a new run): lines of that
-    /// epoch and later, and a line cut off by a killed process, are removed.
+    /// Opens the log to go on at `next_epoch` (0 for a new run): lines from that
+    /// epoch on, and a line cut off by a killed process, are removed.
     ///
     /// # Errors
     /// [`Error::Io`] naming the path.
@@ -58,30 +58,14 @@ impl PolicyLog {
             epoch: u64,
         }
         let io = |e| Error::io("open the policy log", path, e);
-        match std::fs::read(path) {
-            Ok(bytes) => {
-                let keep = |line: &&[u8]| {
-                    line.ends_with(b"\n")
-                        && serde_json::from_slice::<Head>(line).is_ok_and(|h| h.epoch < next_epoch)
-                };
-                let kept: Vec<u8> = bytes
-                    .split_inclusive(|b| *b == b'\n')
-                    .filter(keep)
-                    .flatten()
-                    .copied()
-                    .collect();
-                if kept.len() != bytes.len() {
-                    files::replace(path, &kept)?;
-                }
-            }
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
-            Err(e) => return Err(io(e)),
-        }
+        files::keep_lines(path, |line| {
+            serde_json::from_slice::<Head>(line).is_ok_and(|head| head.epoch < next_epoch)
+        })?;
         let file = OpenOptions::new().create(true).append(true).open(path).map_err(io)?;
         Ok(PolicyLog { path: path.to_owned(), file })
     }
 
-    /// Appends one line and flushes it.
+    /// Appends one line, safely on the disk.
     ///
     /// # Errors
     /// [`Error::Io`] naming the path.
@@ -89,7 +73,7 @@ impl PolicyLog {
         let written = serde_json::to_string(line)
             .map_err(std::io::Error::other)
             .and_then(|text| self.file.write_all(format!("{text}\n").as_bytes()))
-            .and_then(|()| self.file.flush());
+            .and_then(|()| self.file.sync_data());
         written.map_err(|e| Error::io("write the policy log", &self.path, e))
     }
 }

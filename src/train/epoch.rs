@@ -2,7 +2,9 @@
 
 use super::stages::{Stage, StageTimes};
 use crate::error::{Error, Result};
-use std::fs::File;
+use crate::files;
+use serde::{Deserialize, Serialize};
+use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -10,7 +12,7 @@ use std::path::{Path, PathBuf};
 const DICE_MEMORY: f64 = 0.9;
 
 /// One epoch's line. Numbers that are not finite or were not measured are null.
-#[derive(Clone, Debug, serde::Serialize)]
+#[derive(Clone, Debug, Serialize)]
 pub struct Epoch {
     /// Number, from 1.
     pub epoch: u64,
@@ -42,12 +44,13 @@ pub struct Epoch {
 }
 
 /// Sums of an epoch while it runs.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Tally {
     pub times: StageTimes,
     pub skipped: u64,
     pub updates: u64,
     pub updates_skipped: u64,
+    /// Wall time of the iterations.
     pub train_seconds: f64,
     loss: Mean,
     search_loss: Mean,
@@ -55,7 +58,7 @@ pub(super) struct Tally {
 }
 
 /// A running mean; none of nothing.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Mean {
     sum: f64,
     count: u64,
@@ -124,7 +127,7 @@ pub(super) fn dice(counts: &[[f64; 3]]) -> Vec<Option<f64>> {
 }
 
 /// The moving average of the online Dice, and the best it has been.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct DiceAverage {
     average: Option<f64>,
     best: Option<f64>,
@@ -158,16 +161,30 @@ pub(super) struct MetricsLog {
 }
 
 impl MetricsLog {
-    pub fn create(path: &Path) -> Result<Self> {
-        let file = File::create(path).map_err(|e| Error::io("create", path, e))?;
+    /// Opens the log to go on after `epochs` (0 for a new run): lines of later epochs, and a line
+    /// cut off by a killed process, are removed.
+    pub fn open(path: &Path, epochs: u64) -> Result<Self> {
+        #[derive(Deserialize)]
+        struct Head {
+            epoch: u64,
+        }
+        files::keep_lines(path, |line| {
+            serde_json::from_slice::<Head>(line).is_ok_and(|head| head.epoch <= epochs)
+        })?;
+        let file = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(path)
+            .map_err(|e| Error::io("open", path, e))?;
         Ok(MetricsLog { path: path.to_owned(), file })
     }
 
+    /// Appends a line, safely on the disk.
     pub fn append(&mut self, epoch: &Epoch) -> Result<()> {
         serde_json::to_string(epoch)
             .map_err(std::io::Error::other)
             .and_then(|line| self.file.write_all(format!("{line}\n").as_bytes()))
-            .and_then(|()| self.file.flush())
+            .and_then(|()| self.file.sync_data())
             .map_err(|e| Error::io("write", &self.path, e))
     }
 }

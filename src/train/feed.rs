@@ -36,7 +36,7 @@ pub(super) struct Source {
 }
 
 impl Feed {
-    /// Batches of `iterations` an epoch, over epochs `epochs.0..epochs.1`.
+    /// Batches of `iterations` an epoch, over epochs `epochs.0..epochs.1`, but the first `skip`.
     ///
     /// # Errors
     /// [`Error::Input`] without cases.
@@ -47,6 +47,7 @@ impl Feed {
         purpose: Purpose,
         epochs: (u64, u64),
         iterations: u64,
+        skip: u64,
     ) -> Result<Self> {
         let patch = patch.map(|e| e as usize);
         let sampler = PatchSampler::new(patch, options.batch as usize, OVERSAMPLE);
@@ -54,7 +55,8 @@ impl Feed {
         // reach; the others cut their box themselves.
         let max_voxels = patch.iter().product::<usize>() * 8;
         let (seed, depth) = (options.seed, DEPTH);
-        let plan = PrefetchPlan { sampler, seed, purpose, epochs, iterations, depth, max_voxels };
+        let plan =
+            PrefetchPlan { sampler, seed, purpose, epochs, iterations, skip, depth, max_voxels };
         Ok(Feed { cases: cases.clone(), batches: Prefetcher::start(cases.clone(), plan)? })
     }
 

@@ -1,23 +1,24 @@
 //! Trains one fold: epochs, logs, checkpoints.
 
-use super::epoch::{DiceAverage, Epoch, Mean, MetricsLog, Tally, dice};
+use super::epoch::{Epoch, Mean, MetricsLog, Tally, dice};
 use super::feed::{Feed, plain};
 use super::iteration::{Iterated, PolicyStep};
 use super::options::TrainOptions;
 use super::setup::{Cases, Setup};
 use super::stages::Stage;
+use super::state::{Record, Standing, Start};
 use crate::data::preprocess::Progress;
 use crate::data::rng::Purpose;
 use crate::error::{Error, Result};
 use crate::infer::predictor::WindowOptions;
 use crate::infer::validate::{Validation, validate};
 use crate::metrics::Summary;
-use crate::run::{CheckpointKind, checkpoint_path, write_checkpoint};
+use crate::run::{CheckpointKind, State, checkpoint_path, write_checkpoint, write_state};
 use crate::search::file::{self, PolicyFile};
 use crate::search::log::{PolicyLine, PolicyLog};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Steps in a row that may be skipped for non-finite gradients before the run stops.
 const MOST_SKIPPED: u32 = 20;
@@ -25,6 +26,8 @@ const MOST_SKIPPED: u32 = 20;
 const TIMED: u64 = 8;
 /// Batches of the online validation, at most.
 const MOST_VALIDATION: u64 = 50;
+/// Within an epoch a state is written when the last one is as old as this.
+const STATE_AGE: Duration = Duration::from_secs(600);
 
 /// What a training tells while it runs.
 #[derive(Debug)]
@@ -69,7 +72,7 @@ pub struct Trained {
 /// Trains a fold. `report` gets what happens; `stop` is looked at after every iteration.
 ///
 /// # Errors
-/// As its parts; [`Error::Interrupted`] after a checkpoint when `stop` was set;
+/// As its parts; [`Error::Interrupted`] after a state was written when `stop` was set;
 /// [`Error::NonFinite`] when gradients stay non-finite.
 pub fn train(
     options: &TrainOptions,
@@ -103,58 +106,67 @@ struct Job<'a> {
     validation_batches: u64,
     metrics: MetricsLog,
     policies: PolicyLog,
-    average: DiceAverage,
-    skipped_in_a_row: u32,
+    standing: Standing,
+    /// When the last state was written.
+    state_written: Instant,
 }
 
 impl<'a> Job<'a> {
-    fn new(options: &'a TrainOptions, setup: Setup, stop: &'a AtomicBool) -> Result<Self> {
-        let searching = setup.trainer.searcher.learns();
-        let (epochs, iterations) = (options.epochs, options.iterations);
-        let frozen_from = if searching { options.search.frozen_from(epochs) } else { 0 };
-        let feed = |cases: &Cases, purpose, epochs, iterations| {
-            Feed::new(cases, options, setup.config.plan.patch, purpose, epochs, iterations)
-        };
-        let cases = &setup.cases;
-        let training = match searching {
-            true => feed(&cases.weights, Purpose::Patches, (0, frozen_from), iterations)?,
-            false => feed(&cases.train, Purpose::Patches, (0, epochs), iterations)?,
-        };
-        let search = match searching {
-            true => {
-                Some(feed(&cases.search, Purpose::SearchPatches, (0, frozen_from), iterations)?)
+    fn new(options: &'a TrainOptions, mut setup: Setup, stop: &'a AtomicBool) -> Result<Self> {
+        // Epochs whose lines in the logs stay.
+        let mut logged = 0;
+        let standing = match std::mem::take(&mut setup.start) {
+            Start::Anew => Standing::default(),
+            Start::Interrupted(interrupted) => {
+                let Record { standing, steps, searcher, .. } = interrupted.record;
+                let trainer = &mut setup.trainer;
+                trainer.session.set_weights(&interrupted.weights)?;
+                trainer.session.set_optimizer(&interrupted.moments, steps)?;
+                trainer.searcher.restore(&searcher)?;
+                trainer.iterations = standing.epoch * options.iterations + standing.iteration;
+                logged = standing.epoch;
+                standing
             }
-            false => None,
+            Start::Finished { weights, .. } => {
+                setup.trainer.session.set_weights(&weights)?;
+                logged = u64::MAX;
+                Standing { epoch: options.epochs, ..Standing::default() }
+            }
         };
-        let validation_batches = iterations.div_ceil(5).min(MOST_VALIDATION);
-        let purpose = Purpose::ValidationPatches;
-        let validation = feed(&cases.validation, purpose, (0, epochs), validation_batches)?;
+        let searching = setup.trainer.searcher.learns();
+        let frozen_from = if searching { options.search.frozen_from(options.epochs) } else { 0 };
+        let validation_batches = options.iterations.div_ceil(5).min(MOST_VALIDATION);
+        let feeds = Feeds { options, setup: &setup, frozen_from };
+        let epoch = standing.epoch;
         Ok(Job {
-            metrics: MetricsLog::create(&setup.folder.join("metrics.jsonl"))?,
-            policies: PolicyLog::open(&setup.folder.join("policy.jsonl"), 0)?,
-            average: DiceAverage::default(),
-            skipped_in_a_row: 0,
+            training: feeds.training(epoch, standing.iteration)?,
+            search: feeds.search(epoch, standing.iteration)?,
+            validation: feeds.validation(epoch, validation_batches)?,
+            metrics: MetricsLog::open(&setup.folder.join("metrics.jsonl"), logged)?,
+            policies: PolicyLog::open(&setup.folder.join("policy.jsonl"), logged)?,
+            standing,
+            state_written: Instant::now(),
             options,
             stop,
             setup,
             frozen_from,
-            training,
-            search,
-            validation,
             validation_batches,
         })
     }
 
     fn run(mut self, report: &mut dyn FnMut(Event)) -> Result<Trained> {
         let mut last = None;
-        for epoch in 0..self.options.epochs {
-            let done = self.epoch(epoch, report)?;
+        while self.standing.epoch < self.options.epochs {
+            let done = self.epoch(report)?;
             report(Event::Epoch(&done));
             last = Some(done);
         }
-        self.save(CheckpointKind::Final, self.options.epochs)?;
-        let policy = self.write_policy()?;
+        let policy = self.policy_path();
         let checkpoint = self.checkpoint(CheckpointKind::Final);
+        if !checkpoint.exists() {
+            self.write_policy()?;
+            self.save(CheckpointKind::Final, self.options.epochs)?;
+        }
         let summary = if self.options.validate { Some(self.validate(report)?) } else { None };
         Ok(Trained { last, checkpoint, policy, summary })
     }
@@ -190,8 +202,7 @@ impl<'a> Job<'a> {
             &mut |number, name| {
                 if self.stop.load(Ordering::Relaxed) {
                     return Err(Error::Interrupted(format!(
-                        "interrupted in the validation; the final weights are in '{}', and `predict` \
-                     and `evaluate` do the rest",
+                        "interrupted in the validation, with the final weights in '{}'",
                         self.checkpoint(CheckpointKind::Final).display()
                     )));
                 }
@@ -201,59 +212,48 @@ impl<'a> Job<'a> {
         )
     }
 
-    fn epoch(&mut self, epoch: u64, report: &mut dyn FnMut(Event)) -> Result<Epoch> {
+    /// What is left of the epoch that the training stands in.
+    fn epoch(&mut self, report: &mut dyn FnMut(Event)) -> Result<Epoch> {
         let options = self.options;
+        let (epoch, seconds_before) = (self.standing.epoch, self.standing.tally.train_seconds);
         let begin = Instant::now();
         let rate = options.learning_rate;
         let learning_rate = options.schedule.learning_rate(rate, epoch, options.epochs);
-        if epoch > 0 && epoch == self.frozen_from {
-            let epochs = (epoch, options.epochs);
-            let (cases, patch) = (&self.setup.cases.train, self.setup.config.plan.patch);
-            let iterations = options.iterations;
-            self.training = Feed::new(cases, options, patch, Purpose::Patches, epochs, iterations)?;
+        if epoch > 0 && epoch == self.frozen_from && self.standing.iteration == 0 {
+            let feeds = Feeds { options, setup: &self.setup, frozen_from: self.frozen_from };
+            self.training = feeds.training(epoch, 0)?;
         }
-        let mut tally = Tally::default();
-        for iteration in 0..options.iterations {
-            let searches =
-                epoch < self.frozen_from && iteration.is_multiple_of(options.search.every);
-            let mode = options.search.mode;
-            let policy_step = self
-                .search
-                .as_mut()
-                .filter(|_| searches)
-                .map(|validation| PolicyStep { validation, mode });
-            let timed = iteration % TIMED == TIMED - 1 || iteration + 1 == options.iterations;
-            let trainer = &mut self.setup.trainer;
-            let iterated = trainer.iterate(
-                &mut self.training,
-                policy_step,
-                learning_rate,
-                timed,
-                &mut tally,
-            )?;
-            report(Event::Iteration { done: trainer.iterations, loss: iterated.loss });
+        while self.standing.iteration < options.iterations {
+            let iterated = self.iterate(learning_rate)?;
+            self.standing.iteration += 1;
+            self.standing.tally.train_seconds = seconds_before + begin.elapsed().as_secs_f64();
+            let done = self.setup.trainer.iterations;
+            report(Event::Iteration { done, loss: iterated.loss });
             self.count_skips(iterated)?;
             if self.stop.load(Ordering::Relaxed) {
-                return Err(self.interrupted(epoch)?);
+                return Err(self.interrupted()?);
+            }
+            if self.state_written.elapsed() >= STATE_AGE {
+                self.save_state()?;
             }
         }
-        tally.train_seconds = begin.elapsed().as_secs_f64();
         let last = epoch + 1 == options.epochs;
         let (val_loss, dice) = if last || (epoch + 1).is_multiple_of(options.validate_every) {
             self.validate_online()?
         } else {
             (None, Vec::new())
         };
-        let best = self.average.add(&dice);
+        let best = self.standing.average.add(&dice);
+        let tally = std::mem::take(&mut self.standing.tally);
         let searcher = &self.setup.trainer.searcher;
         let done = Epoch {
             epoch: epoch + 1,
             loss: tally.loss(),
             val_loss,
             dice,
-            dice_average: self.average.value(),
+            dice_average: self.standing.average.value(),
             learning_rate,
-            seconds: begin.elapsed().as_secs_f64(),
+            seconds: seconds_before + begin.elapsed().as_secs_f64(),
             augment_share: tally.times.share(Stage::Augment),
             policy_share: tally.times.share(Stage::Policy),
             skipped: tally.skipped,
@@ -263,21 +263,43 @@ impl<'a> Job<'a> {
         };
         self.metrics.append(&done)?;
         self.log_policy(epoch, &tally)?;
-        self.save(CheckpointKind::Last, epoch + 1)?;
         if best {
             self.save(CheckpointKind::Best, epoch + 1)?;
         }
         self.write_policy()?;
+        // Last: whatever else the epoch leaves is made again by going on from the state before.
+        (self.standing.epoch, self.standing.iteration) = (epoch + 1, 0);
+        self.save_state()?;
         Ok(done)
+    }
+
+    fn iterate(&mut self, learning_rate: f64) -> Result<Iterated> {
+        let options = self.options;
+        let Standing { epoch, iteration, .. } = self.standing;
+        let searches = epoch < self.frozen_from && iteration.is_multiple_of(options.search.every);
+        let mode = options.search.mode;
+        let policy_step = self
+            .search
+            .as_mut()
+            .filter(|_| searches)
+            .map(|validation| PolicyStep { validation, mode });
+        let timed = iteration % TIMED == TIMED - 1 || iteration + 1 == options.iterations;
+        self.setup.trainer.iterate(
+            &mut self.training,
+            policy_step,
+            learning_rate,
+            timed,
+            &mut self.standing.tally,
+        )
     }
 
     fn count_skips(&mut self, iterated: Iterated) -> Result<()> {
         if !iterated.skipped && iterated.loss.is_finite() {
-            self.skipped_in_a_row = 0;
+            self.standing.skipped_in_a_row = 0;
             return Ok(());
         }
-        self.skipped_in_a_row += 1;
-        if self.skipped_in_a_row < MOST_SKIPPED {
+        self.standing.skipped_in_a_row += 1;
+        if self.standing.skipped_in_a_row < MOST_SKIPPED {
             return Ok(());
         }
         Err(Error::NonFinite(format!(
@@ -288,12 +310,14 @@ impl<'a> Job<'a> {
     }
 
     /// Writes what there is and makes the error that ends the run.
-    fn interrupted(&self, epoch: u64) -> Result<Error> {
-        self.save(CheckpointKind::Last, epoch)?;
+    fn interrupted(&mut self) -> Result<Error> {
+        self.save_state()?;
         self.write_policy()?;
         Ok(Error::Interrupted(format!(
-            "interrupted in epoch {}; the weights so far are in '{}'",
-            epoch + 1,
+            "interrupted in epoch {} after {} of {} iterations, with all that was done in '{}'",
+            self.standing.epoch + 1,
+            self.standing.iteration,
+            self.options.iterations,
             self.checkpoint(CheckpointKind::Last).display()
         )))
     }
@@ -338,9 +362,12 @@ impl<'a> Job<'a> {
         })
     }
 
-    fn write_policy(&self) -> Result<PathBuf> {
+    fn policy_path(&self) -> PathBuf {
+        self.setup.folder.join("policy.json")
+    }
+
+    fn write_policy(&self) -> Result<()> {
         let searcher = &self.setup.trainer.searcher;
-        let path = self.setup.folder.join("policy.json");
         let run = self.options.out.file_name().map(|n| n.to_string_lossy().into_owned());
         PolicyFile {
             version: file::VERSION,
@@ -351,8 +378,7 @@ impl<'a> Job<'a> {
             seed: self.options.seed,
             run: run.unwrap_or_default(),
         }
-        .write(&path)?;
-        Ok(path)
+        .write(&self.policy_path())
     }
 
     fn checkpoint(&self, kind: CheckpointKind) -> PathBuf {
@@ -362,5 +388,79 @@ impl<'a> Job<'a> {
     fn save(&self, kind: CheckpointKind, epoch: u64) -> Result<()> {
         let session = &self.setup.trainer.session;
         write_checkpoint(&self.checkpoint(kind), &session.net, &session.weights()?, epoch)
+    }
+
+    /// Writes all that going on needs.
+    fn save_state(&mut self) -> Result<()> {
+        let Setup { trainer, conditions, .. } = &self.setup;
+        let session = &trainer.session;
+        let record = Record {
+            standing: self.standing.clone(),
+            steps: session.steps(),
+            searcher: trainer.searcher.state(),
+            conditions: conditions.clone(),
+        };
+        let record = serde_json::to_string(&record)
+            .map_err(|e| Error::Input(format!("the training's state cannot be written: {e}")))?;
+        let state = State { weights: session.weights()?, moments: session.moments()?, record };
+        let (run, fold) = (&self.options.out, self.options.fold);
+        write_state(run, fold, &session.net, &state, self.standing.epoch)?;
+        self.state_written = Instant::now();
+        Ok(())
+    }
+}
+
+/// Opens the feeds of a training where it stands.
+struct Feeds<'a> {
+    options: &'a TrainOptions,
+    setup: &'a Setup,
+    /// See [`Job::frozen_from`].
+    frozen_from: u64,
+}
+
+impl Feeds<'_> {
+    /// Batches for the weights from an iteration of an epoch on: of the cases that the search
+    /// leaves until it is over, then of all.
+    fn training(&self, epoch: u64, iteration: u64) -> Result<Feed> {
+        let (cases, iterations) = (&self.setup.cases, self.options.iterations);
+        let (cases, epochs) = match epoch < self.frozen_from {
+            true => (&cases.weights, (0, self.frozen_from)),
+            false => (&cases.train, (self.frozen_from, self.options.epochs)),
+        };
+        let skip = (epoch - epochs.0) * iterations + iteration;
+        self.open(cases, Purpose::Patches, epochs, iterations, skip)
+    }
+
+    /// Batches that judge candidates from an iteration of an epoch on; where there is a search.
+    /// Each policy step takes one.
+    fn search(&self, epoch: u64, iteration: u64) -> Result<Option<Feed>> {
+        if self.frozen_from == 0 {
+            return Ok(None);
+        }
+        let (iterations, every) = (self.options.iterations, self.options.search.every);
+        let skip = epoch * iterations.div_ceil(every) + iteration.div_ceil(every);
+        let epochs = (0, self.frozen_from);
+        self.open(&self.setup.cases.search, Purpose::SearchPatches, epochs, iterations, skip)
+            .map(Some)
+    }
+
+    /// Batches of the online validation after `epoch` epochs.
+    fn validation(&self, epoch: u64, batches: u64) -> Result<Feed> {
+        let skip = epoch / self.options.validate_every * batches;
+        let epochs = (0, self.options.epochs);
+        let cases = &self.setup.cases.validation;
+        self.open(cases, Purpose::ValidationPatches, epochs, batches, skip)
+    }
+
+    fn open(
+        &self,
+        cases: &Cases,
+        purpose: Purpose,
+        epochs: (u64, u64),
+        iterations: u64,
+        skip: u64,
+    ) -> Result<Feed> {
+        let patch = self.setup.config.plan.patch;
+        Feed::new(cases, self.options, patch, purpose, epochs, iterations, skip)
     }
 }

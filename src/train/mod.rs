@@ -13,6 +13,7 @@ mod results;
 mod session;
 mod setup;
 mod stages;
+mod state;
 
 pub use epoch::Epoch;
 pub use forecast::{Rehearsal, Rehearsed};
@@ -21,4 +22,4 @@ pub use options::{
     Schedule, SearchMode, SearchOptions, SearchValidation, SearcherKind, TrainOptions,
 };
 pub use planning::{PlanFile, plan, size};
-pub use setup::{fold_count, is_trained};
+pub use setup::{fold_count, is_finished, is_trained};

@@ -215,6 +215,9 @@ pub struct TrainOptions {
     pub adapter: AdapterChoice,
     /// Keep bounds checks in the shaders.
     pub checked_shaders: bool,
+    /// Go on from the latest state in the run's folder.
+    #[serde(skip)]
+    pub resume: bool,
 }
 
 impl TrainOptions {
@@ -248,6 +251,7 @@ impl TrainOptions {
             threads: 0,
             adapter: AdapterChoice::default(),
             checked_shaders: false,
+            resume: false,
         }
     }
 

@@ -8,7 +8,7 @@
 use super::blueprint::Blueprint;
 use super::results::{Outcome, ResultLayout};
 use crate::augment::batch::Augmenter;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::gpu::{Gpu, Memory, Program, Recording, SlotId};
 use crate::nn::step::{Batch, LossSlot, Optimizer, TrainingState};
 use crate::nn::unet::UNet;
@@ -173,6 +173,46 @@ impl Session {
     pub fn weights(&self) -> Result<Vec<f32>> {
         let elements = self.net.parameters.elements() as usize;
         self.gpu.read(&self.memory, self.state.parameters, 0, elements)
+    }
+
+    /// The optimizer's moments by name, each as long as the weights.
+    pub fn moments(&self) -> Result<Vec<(String, Vec<f32>)>> {
+        let elements = self.net.parameters.elements() as usize;
+        let read = |(name, slot): (&str, SlotId)| {
+            Ok((name.to_owned(), self.gpu.read(&self.memory, slot, 0, elements)?))
+        };
+        self.state.moments().into_iter().map(read).collect()
+    }
+
+    /// Weight steps that were made.
+    pub fn steps(&self) -> u64 {
+        self.steps
+    }
+
+    /// Takes up weights alone.
+    ///
+    /// # Errors
+    /// [`crate::Error::Device`] where there are too many.
+    pub fn set_weights(&self, weights: &[f32]) -> Result<()> {
+        self.gpu.write(&self.memory, self.state.parameters, 0, weights)
+    }
+
+    /// Takes up the optimizer where [`Session::moments`] and [`Session::steps`] left it.
+    ///
+    /// # Errors
+    /// [`Error::Input`] where a moment is missing.
+    pub fn set_optimizer(&mut self, moments: &[(String, Vec<f32>)], steps: u64) -> Result<()> {
+        for (name, slot) in self.state.moments() {
+            let (_, values) = moments.iter().find(|(n, _)| n == name).ok_or_else(|| {
+                Error::Input(format!(
+                    "the training's state has no moment '{name}'; resume with the --optimizer that \
+                     it began with"
+                ))
+            })?;
+            self.gpu.write(&self.memory, slot, 0, values)?;
+        }
+        self.steps = steps;
+        Ok(())
     }
 }
 

@@ -6,6 +6,7 @@ use super::job::Event;
 use super::options::{INNER_SHARE, SearchValidation, TrainOptions};
 use super::planning::Wanted;
 use super::session::Session;
+use super::state::{Conditions, Start};
 use crate::augment::record::is_dummy_2d;
 use crate::data::check;
 use crate::data::dataset::Dataset;
@@ -46,6 +47,8 @@ pub(super) struct Setup {
     pub space: Space,
     pub trainer: Trainer,
     pub folder: PathBuf,
+    pub start: Start,
+    pub conditions: Conditions,
     /// Held until the training ends.
     pub _lock: RunLock,
 }
@@ -54,7 +57,7 @@ impl Setup {
     /// Reads and prepares the data set, opens the device, writes `config.json`.
     ///
     /// # Errors
-    /// As its parts; [`Error::Input`] when the run folder holds another run, or this fold already.
+    /// As its parts and [`Start::find`]; [`Error::Input`] when the run folder holds another run.
     pub fn new(options: &TrainOptions, report: &mut dyn FnMut(Event)) -> Result<Self> {
         options.check()?;
         let (searcher, space) = options.search.build()?;
@@ -84,13 +87,8 @@ impl Setup {
         let folder = fold_folder(&options.out, options.fold);
         files::create_folder(&folder)?;
         let lock = RunLock::acquire(&folder)?;
-        let finished = checkpoint_path(&options.out, options.fold, CheckpointKind::Final);
-        if finished.exists() {
-            return Err(Error::Input(format!(
-                "'{}' exists: this fold is trained already; give another --out or --fold",
-                finished.display()
-            )));
-        }
+        files::remove_unfinished(&folder)?;
+        let start = Start::find(options, report)?;
         let (count, name) = (dataset.cases.len(), &dataset.name);
         report(Event::Note(&format!("preparing {count} cases of {name}")));
         let how = PrepareOptions {
@@ -141,7 +139,14 @@ impl Setup {
                 .map_err(|e| Error::Input(format!("the flags cannot be recorded: {e}")))?,
             split: folds.clone(),
         };
-        write_config(&config, options)?;
+        let conditions =
+            Conditions::new(options, &config, fold, &cases, &space, searcher.as_ref())?;
+        start.check(&conditions, &plan, report)?;
+        check_config(&config, options)?;
+        // What is trained already keeps the flags that it was trained with.
+        if !matches!(start, Start::Finished { .. }) {
+            config.write(&options.out)?;
+        }
         let lambda = options.search.lambda;
         let drawing = Drawing {
             seed: options.seed,
@@ -154,7 +159,17 @@ impl Setup {
         };
         let session = Session::open(gpu, blueprint, options.seed, options.clip)?;
         let trainer = Trainer { session, searcher, drawing, lambda, iterations: 0 };
-        Ok(Setup { config, cases, references, space, trainer, folder, _lock: lock })
+        Ok(Setup {
+            config,
+            cases,
+            references,
+            space,
+            trainer,
+            folder,
+            start,
+            conditions,
+            _lock: lock,
+        })
     }
 }
 
@@ -177,6 +192,12 @@ fn folds(options: &TrainOptions, dataset: &Dataset) -> Result<Vec<Fold>> {
 /// Whether the options' fold has its final weights already.
 pub fn is_trained(options: &TrainOptions) -> bool {
     checkpoint_path(&options.out, options.fold, CheckpointKind::Final).exists()
+}
+
+/// Whether the options' fold is trained, and validated where that is wanted.
+pub fn is_finished(options: &TrainOptions) -> bool {
+    let summary = fold_folder(&options.out, options.fold).join("validation/summary.json");
+    is_trained(options) && (!options.validate || summary.exists())
 }
 
 /// Sorts prepared cases by their part in the fold; cases in neither half are left out.
@@ -210,21 +231,22 @@ fn references(dataset: &Dataset, cases: &[Arc<PreparedCase>]) -> Result<Vec<Path
     Ok(dataset.select(&names)?.into_iter().filter_map(|c| c.label).collect())
 }
 
-/// Writes `config.json`, or holds it against the one of the folds trained before.
-fn write_config(config: &RunConfig, options: &TrainOptions) -> Result<()> {
+/// Holds a configuration against that of the folds trained before.
+fn check_config(config: &RunConfig, options: &TrainOptions) -> Result<()> {
     let path = RunConfig::path(&options.out);
-    if path.exists() {
-        let earlier = RunConfig::read(&options.out)?;
-        let same = earlier.plan == config.plan
-            && earlier.preprocessing == config.preprocessing
-            && earlier.dataset.labels == config.dataset.labels
-            && earlier.mirror == config.mirror;
-        if !same {
-            return Err(Error::Input(format!(
-                "'{}' is of a run with other data or another network; give another --out",
-                path.display()
-            )));
-        }
+    if !path.exists() {
+        return Ok(());
     }
-    config.write(&options.out)
+    let earlier = RunConfig::read(&options.out)?;
+    let same = earlier.plan == config.plan
+        && earlier.preprocessing == config.preprocessing
+        && earlier.dataset.labels == config.dataset.labels
+        && earlier.mirror == config.mirror;
+    match same {
+        true => Ok(()),
+        false => Err(Error::Input(format!(
+            "'{}' is of a run with other data or another network; give another --out",
+            path.display()
+        ))),
+    }
 }

@@ -5,6 +5,7 @@
 
 use crate::error::Result;
 use crate::gpu::Gpu;
+use serde::{Deserialize, Serialize};
 use std::time::Instant;
 
 /// A part of an iteration.
@@ -19,7 +20,7 @@ pub(super) enum Stage {
 }
 
 /// Seconds of each stage over the timed iterations.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct StageTimes {
     seconds: [f64; 3],
 }

@@ -2,7 +2,7 @@
 
 use asng_wgpu::data::nifti::Header;
 use asng_wgpu::data::orientation::Turn;
-use asng_wgpu::data::prefetch::{PrefetchPlan, Prefetcher, extract, source_range};
+use asng_wgpu::data::prefetch::{Batch, PrefetchPlan, Prefetcher, extract, source_range};
 use asng_wgpu::data::preprocess::{Origin, PreparedImage, foreground};
 use asng_wgpu::data::rng::Purpose;
 use asng_wgpu::data::{PatchSampler, PreparedCase};
@@ -110,6 +110,7 @@ fn prefetcher_keeps_order_and_stops() {
         purpose: Purpose::Patches,
         epochs: (2, 4),
         iterations: 5,
+        skip: 0,
         depth: 2,
         max_voxels: 10_000,
     };
@@ -121,8 +122,20 @@ fn prefetcher_keeps_order_and_stops() {
         assert_eq!(b.samples.iter().map(|s| s.location).collect::<Vec<_>>(), want);
         assert!(b.samples.iter().all(|s| s.source.whole));
     }
-    let mut few = Prefetcher::start(cases, plan).unwrap();
+    let mut few = Prefetcher::start(cases.clone(), plan).unwrap();
     assert!(few.next().is_some());
     drop(few);
+    for skip in [1, 5, 7, 10, 11] {
+        let rest = Prefetcher::start(cases.clone(), PrefetchPlan { skip, ..plan }).unwrap();
+        let rest: Vec<_> = rest.map(|b| b.unwrap()).collect();
+        let places = |batches: &[Batch]| -> Vec<_> {
+            let place = |b: &Batch| {
+                let locations: Vec<_> = b.samples.iter().map(|s| s.location).collect();
+                (b.epoch, b.iteration, locations)
+            };
+            batches.iter().map(place).collect()
+        };
+        assert_eq!(places(&rest), places(&all[all.len().min(skip as usize)..]));
+    }
     assert!(Prefetcher::start(Arc::new(Vec::<PreparedCase>::new()), plan).is_err());
 }
