@@ -1,28 +1,15 @@
 //! `asng-wgpu policy show FILE_OR_RUN`.
 
-use super::print;
-use super::table::table;
+use super::Source;
+use crate::cli::print;
+use crate::cli::table::table;
 use crate::error::{Error, Result};
-use crate::run::find_policy;
 use crate::search::distribution::Categorical;
 use crate::search::file::PolicyFile;
 use crate::search::policy::{Interval, Policy};
 use crate::search::space::{Space, Variable};
 use serde_json::json;
 use std::io::IsTerminal;
-use std::path::PathBuf;
-
-#[derive(clap::Args, Debug)]
-pub(super) struct PolicyCommand {
-    #[command(subcommand)]
-    action: Action,
-}
-
-#[derive(clap::Subcommand, Debug)]
-enum Action {
-    /// Prints a policy: intervals, probabilities, and what the search knows of each.
-    Show(Show),
-}
 
 #[derive(clap::Args, Debug)]
 #[command(after_long_help = "\
@@ -31,13 +18,9 @@ Example:
 
 The table is the most probable policy. A bar a value shows the distribution of each variable, the
 tallest its most probable one; the mean entropy tells how far the search is from knowing nothing.")]
-struct Show {
-    /// A policy.json, or a run.
-    #[arg(value_name = "FILE_OR_RUN")]
-    source: PathBuf,
-    /// Fold of the run [default: the first with a policy].
-    #[arg(long)]
-    fold: Option<usize>,
+pub(super) struct Show {
+    #[command(flatten)]
+    source: Source,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -46,19 +29,17 @@ struct Show {
     ascii: bool,
 }
 
-impl PolicyCommand {
+impl Show {
     pub(super) fn run(&self) -> Result<()> {
-        let Action::Show(show) = &self.action;
-        let path = find_policy(&show.source, show.fold)?;
-        let file = PolicyFile::read(&path)?;
-        if show.json {
+        let (path, file) = self.source.read()?;
+        if self.json {
             let text = serde_json::to_string_pretty(&as_json(&file))
                 .map_err(|e| Error::Input(format!("the policy cannot be printed: {e}")))?;
             return print(&text);
         }
         // An empty NO_COLOR does not count (no-color.org).
         let plain = std::env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty());
-        let style = Style { ascii: show.ascii, colour: !plain && std::io::stdout().is_terminal() };
+        let style = Style { ascii: self.ascii, colour: !plain && std::io::stdout().is_terminal() };
         let head = format!("{}\ndata set {}, seed {}", path.display(), file.dataset, file.seed);
         let mut parts = vec![head, table(&policy_rows(&file.policy))];
         match &file.theta {
