@@ -49,6 +49,8 @@ impl Export {
         let options = ExportOptions {
             mirror: !self.no_mirror && config.as_ref().is_none_or(|c| c.mirror),
             keep_zero: preprocessing.is_some_and(|p| p.nonzero_mask),
+            axes: preprocessing.map_or([0, 1, 2], |p| p.axes),
+            reorient: preprocessing.is_some_and(|p| p.reorient),
             dummy_2d: preprocessing.is_some_and(|p| is_dummy_2d(p.spacing_mm)),
         };
         if options.dummy_2d {

@@ -1,7 +1,7 @@
 
 
-def rotation_matrix(numbers):
-    """Where the rotation takes an output voxel's place (column vector about the middle).
+def grid_rotation(numbers):
+    """The rotation of the sampling grid, for column vectors about the middle.
 
     Angle x turns in the plane of H and W, y of D and W, z of D and H; x acts first. The angles
     are those of the sampling grid, so the content turns the other way.

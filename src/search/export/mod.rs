@@ -74,6 +74,10 @@ pub struct ExportOptions {
     pub mirror: bool,
     /// Set voxels outside the normalisation's mask back to 0 after gamma.
     pub keep_zero: bool,
+    /// The file's axis (0, 1, 2: z, y, x) that each axis D, H, W of the training is.
+    pub axes: [usize; 3],
+    /// Whether the training turned volumes to RAS first.
+    pub reorient: bool,
     /// The training augmented within the slices alone; the file only says that it does not.
     pub dummy_2d: bool,
 }
@@ -133,6 +137,8 @@ pub fn python(file: &PolicyFile, library: Library, options: ExportOptions) -> Re
         versions => library.versions(),
         program => env!("CARGO_PKG_VERSION"),
         origin => origin(file, options.dummy_2d),
+        axes => options.axes.map(|axis| ["z", "y", "x"].get(axis).copied().unwrap_or("?")).join(", "),
+        reorient => options.reorient,
         variables => searched,
         fixed => fixed,
         one_of => base.one_of,
@@ -216,8 +222,13 @@ mod tests {
     use super::*;
     use crate::search::file::VERSION;
 
-    const OPTIONS: ExportOptions =
-        ExportOptions { mirror: true, keep_zero: false, dummy_2d: false };
+    const OPTIONS: ExportOptions = ExportOptions {
+        mirror: true,
+        keep_zero: false,
+        axes: [0, 1, 2],
+        reorient: false,
+        dummy_2d: false,
+    };
 
     fn file(theta: bool) -> PolicyFile {
         let space = Space::default();

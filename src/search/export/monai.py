@@ -15,7 +15,7 @@ def spatial_transform(numbers, rng):
     # Linear interpolation of the image and of each label's indicator. Not expressed: up to half
     # a voxel outside the volume the library blends with 0 where the training takes 0.
     common = {"keys": ["image", "label"], "mode": "bilinear", "padding_mode": "zeros"}
-    rotation = rotation_matrix(numbers)
+    rotation = grid_rotation(numbers)
     # As here, above 1 the content shrinks: both scale the sampling grid.
     scale = numbers["scale"] or 1.0
     if numbers["elastic"] is not None:

@@ -32,7 +32,7 @@ def spatial_transform(numbers, shape, rng):
         return None
     # The library's angles and scale are those of the content, not of the sampling grid: the
     # inverse rotation, and a scale above 1 enlarges. It turns y first, then x, then z.
-    z, x, y = rotation_matrix(numbers).inv().as_euler("ZXY", degrees=True)
+    z, x, y = grid_rotation(numbers).inv().as_euler("ZXY", degrees=True)
     affine = {
         "scales": (1 / (numbers["scale"] or 1.0),) * 3,
         "degrees": (x, y, z),
