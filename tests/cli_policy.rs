@@ -95,3 +95,65 @@ fn an_export_tells_a_run_from_a_file_and_theta_from_a_policy() {
     refuse(&["run", "--format", "monai", "--fold", "0"], 1, &["fold 0"]);
     refuse(&["none", "--format", "monai"], 1, &["none"]);
 }
+
+#[test]
+fn the_same_seed_draws_the_same_policies() {
+    let f = Folder::new();
+    policy_file(&f, "policy.json", true);
+    policy_file(&f, "fixed.json", false);
+    let sample =
+        |file: &str, more: &[&str]| f.ok(&[&["policy", "sample", file], more].concat()).stdout;
+    let table = sample("policy.json", &["--count", "50", "--seed", "4"]);
+    assert_eq!(table, sample("policy.json", &["--seed", "4", "--count", "50"]));
+    assert_ne!(table, sample("policy.json", &["--seed", "5", "--count", "50"]));
+    assert!(table.starts_with(&sample("policy.json", &["--count", "40", "--seed", "4"])));
+    let rows: Vec<Vec<&str>> =
+        table.lines().skip(3).map(|line| line.split_whitespace().collect()).collect();
+    assert!(rows.len() == 50 && rows.iter().all(|row| row.len() == 19), "{table}");
+
+    let json = sample("policy.json", &["--count", "50", "--seed", "4", "--json"]);
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!((&json["seed"], &json["sampled"]), (&4.into(), &true.into()));
+    let policies = json["policies"].as_array().unwrap();
+    for (row, policy) in rows.iter().zip(policies) {
+        let right = policy["rotation_x"][1].as_f64().unwrap();
+        assert!([0.0, 10.0, 20.0, 30.0].contains(&right), "{right}");
+        assert_eq!(row[8].parse::<f64>().unwrap(), right);
+    }
+    // The distribution's half of 30 degrees, within 4 standard deviations.
+    let most = policies.iter().filter(|p| p["rotation_x"][1] == 30.0).count();
+    assert!((11..=39).contains(&most), "{most} of 50");
+
+    // As `augment` samples them.
+    f.demo("heart", 1);
+    let augment = ["augment", "data", "-o", "out", "--policy", "policy.json"];
+    f.ok(&[&augment[..], &["--count", "2", "--seed", "4", "--patch", "4,4,4"]].concat());
+    let draws: serde_json::Value = serde_json::from_slice(&f.bytes("out/draws.json")).unwrap();
+    assert_eq!(draws["draws"][1]["policy"], policies[1]);
+
+    let fixed = sample("fixed.json", &["--count", "2", "--json"]);
+    let fixed: serde_json::Value = serde_json::from_str(&fixed).unwrap();
+    assert_eq!(fixed["sampled"], false);
+    assert_eq!(fixed["policies"][0], fixed["policies"][1]);
+    for (file, count, code, word) in
+        [("none.json", "1", 1, "none.json"), ("fixed.json", "0", 2, "--count 0")]
+    {
+        f.refused(&["policy", "sample", file, "--count", count], code, &[word]);
+    }
+}
+
+#[test]
+fn show_tells_share_and_entropy_of_each_variable() {
+    let f = Folder::new();
+    policy_file(&f, "policy.json", true);
+    let shown = f.ok(&["policy", "show", "policy.json", "--ascii"]).stdout;
+    let line = |name: &str| {
+        let line = shown.lines().find(|l| l.starts_with(name)).unwrap();
+        line.split_whitespace().map(String::from).collect::<Vec<_>>()
+    };
+    assert_eq!(line("variable")[5..], ["share", "entropy"]);
+    assert_eq!(line("scale_low")[3..], ["#==", "0.5", "0.50", "95%"]);
+    // 1.75 bits of 2.
+    assert_eq!(line("rotation_x_high")[4..], ["30", "0.50", "88%"]);
+    assert_eq!(line("p_rotation")[4..], ["0", "1.00", "0%"]);
+}

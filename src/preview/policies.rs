@@ -2,7 +2,6 @@
 
 use super::PreviewOptions;
 use super::listing::PolicyNote;
-use crate::data::rng::{self, Purpose};
 use crate::error::{Error, Result};
 use crate::run::find_policy;
 use crate::search::file::PolicyFile;
@@ -40,11 +39,7 @@ impl Policies {
     pub(super) fn policy(&self, seed: u64, number: usize) -> Result<Policy> {
         let mut policy = match &self.file {
             None => Policy::nnunet(),
-            Some(PolicyFile { theta: Some(theta), space, .. }) => {
-                let mut stream = rng::stream(seed, Purpose::Search, &[number as u64]);
-                Policy::from_indices(space, &theta.sample(&mut stream))
-            }
-            Some(file) => file.policy.clone(),
+            Some(file) => file.sample(seed, number as u64),
         };
         self.values.iter().for_each(|&(field, value)| policy.set(field, value));
         policy.check()?;

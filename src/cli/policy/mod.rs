@@ -1,6 +1,7 @@
-//! `asng-wgpu policy show|export FILE_OR_RUN`.
+//! `asng-wgpu policy show|export|sample FILE_OR_RUN`.
 
 mod export;
+mod sample;
 mod show;
 
 use crate::error::Result;
@@ -20,6 +21,8 @@ enum Action {
     Show(show::Show),
     /// Writes a policy as a Python file for another library.
     Export(export::Export),
+    /// Draws policies from the learned distribution.
+    Sample(sample::Sample),
 }
 
 impl PolicyCommand {
@@ -27,6 +30,7 @@ impl PolicyCommand {
         match &self.action {
             Action::Show(show) => show.run(),
             Action::Export(export) => export.run(),
+            Action::Sample(sample) => sample.run(),
         }
     }
 }

@@ -16,8 +16,9 @@ use std::io::IsTerminal;
 Example:
   asng-wgpu policy show runs/heart --fold 0
 
-The table is the most probable policy. A bar a value shows the distribution of each variable, the
-tallest its most probable one; the mean entropy tells how far the search is from knowing nothing.")]
+The first table is the most probable policy. In the second, a bar a value shows the distribution of
+each variable, the tallest its most probable value; then this value, its share of the probability,
+and the entropy: 100% where the search knows nothing yet, 0% where it is certain.")]
 pub(super) struct Show {
     #[command(flatten)]
     source: Source,
@@ -59,7 +60,7 @@ struct Style {
     colour: bool,
 }
 
-fn number(value: f64) -> String {
+pub(super) fn number(value: f64) -> String {
     let text = format!("{value:.3}");
     let text = text.trim_end_matches('0').trim_end_matches('.');
     if text == "-0" { "0".into() } else { text.to_owned() }
@@ -94,6 +95,11 @@ fn entropy(row: &[f64]) -> f64 {
     row.iter().filter(|p| **p > 0.0).map(|p| -p * p.ln()).sum()
 }
 
+/// Entropy of a row in units of that of a row that knows nothing; 0 for a single value.
+fn share_of_uniform(row: &[f64]) -> f64 {
+    if row.len() > 1 { entropy(row) / (row.len() as f64).ln() } else { 0.0 }
+}
+
 /// Mean entropy of a distribution that knows nothing.
 fn uniform_entropy(theta: &Categorical) -> f64 {
     Categorical::uniform(&theta.counts()).mean_entropy()
@@ -108,9 +114,11 @@ fn entropy_line(theta: &Categorical) -> String {
 /// Bars of one row at most; more values share one.
 const MOST_BARS: usize = 31;
 
-/// A line a variable: range, bars, most probable value and its probability.
+/// A line a variable: range, bars, most probable value and its share, entropy.
 fn distribution(space: &Space, theta: &Categorical, style: Style) -> String {
-    let head = ["variable", "first", "last", "bars", "best", "p"].map(String::from).to_vec();
+    let head = ["variable", "first", "last", "bars", "best", "share", "entropy"]
+        .map(String::from)
+        .to_vec();
     let mut rows = vec![head];
     for ((variable, row), &best) in
         space.variables.iter().zip(theta.rows()).zip(&theta.most_probable())
@@ -122,6 +130,7 @@ fn distribution(space: &Space, theta: &Categorical, style: Style) -> String {
             bars(row, style.ascii),
             number(variable.value(best)),
             format!("{:.2}", row[best]),
+            format!("{:.0}%", share_of_uniform(row) * 100.0),
         ]);
     }
     let text = table(&rows);
