@@ -52,12 +52,69 @@ fn the_same_seed_gives_the_same_files() {
         assert!(f.bytes(&format!("a/{name}")) == f.bytes(&format!("b/{name}")), "{name}");
     }
     let draws = json(&f, "a/draws.json");
-    assert_eq!((&draws["version"], &draws["case"]), (&1.into(), &"heart_001".into()));
+    assert_eq!((&draws["version"], &draws["case"]), (&2.into(), &"heart_001".into()));
     assert_eq!(draws["policy"]["policy"]["p_rotation"], 1.0);
     assert_eq!(draws["draws"].as_array().unwrap().len(), 2);
     assert!(draws["draws"][1]["draw"]["rotation"][2].is_number());
     f.ok(&["augment", "data", "-o", "c", "--count", "1", "--seed", "4", "--case", "heart_002"]);
     assert_eq!(f.list("c")[1], "heart_002_00.nii.gz");
+}
+
+#[test]
+fn draws_are_replayed_bit_for_bit() {
+    let f = Folder::new();
+    let data = f.demo("prostate", 2);
+    f.demo_as("heart", 1, "other");
+    run_folder(&f.path("run"), &data, &[0], [8, 16, 16]);
+    policy_file(&f, "run/fold_0/policy.json", true);
+    // A run's normalisation and sampled policies; a patch; every transform.
+    let base = ["augment", "data", "--case", "prostate_002"];
+    let all = ["--p-rotation", "1", "--p-elastic", "1", "--p-gamma", "1", "--p-scale", "1"];
+    let drawn: [(&str, &[&str]); 2] = [
+        ("a", &["--policy", "run", "--patch", "9,20,18", "--seed", "11", "--count", "2"]),
+        ("c", &["--seed", "18446744073709551615", "--count", "1"]),
+    ];
+    for (out, flags) in drawn {
+        let again = format!("{out}_again");
+        f.ok(&[&base[..], &["-o", out], flags, &all].concat());
+        let replay = format!("{out}/draws.json");
+        f.ok(&[&base[..], &["-o", &again, "--replay", &replay]].concat());
+        assert_eq!(f.list(out), f.list(&again));
+        for name in f.list(out) {
+            let (one, two) =
+                (f.bytes(&format!("{out}/{name}")), f.bytes(&format!("{again}/{name}")));
+            assert!(one == two, "{out}: {name}");
+        }
+    }
+
+    let text = String::from_utf8(f.bytes("c/draws.json")).unwrap();
+    let write = |name: &str, from: &str, to: &str| {
+        assert!(text.contains(from), "{from} in {text}");
+        std::fs::write(f.path(name), text.replacen(from, to, 1)).unwrap();
+    };
+    write("version.json", "\"version\": 2", "\"version\": 1");
+    write("key.json", "\"alpha\"", "\"alhpa\"");
+    let mut value: serde_json::Value = serde_json::from_str(&text).unwrap();
+    value["draws"][0]["draw"]["gamma"] = serde_json::json!([1.2]);
+    std::fs::write(f.path("gamma.json"), value.to_string()).unwrap();
+    value["draws"] = serde_json::json!([]);
+    std::fs::write(f.path("empty.json"), value.to_string()).unwrap();
+    let refused = |input: &str, replay: &str, more: &[&str], code, words: &[&str]| {
+        f.refused(
+            &[&["augment", input, "-o", "out", "--replay", replay], more].concat(),
+            code,
+            words,
+        );
+    };
+    refused("data", "version.json", &[], 1, &["version.json", "version 1"]);
+    refused("data", "key.json", &[], 1, &["key.json", "draws[0].draw.elastic", "alhpa"]);
+    refused("data", "gamma.json", &[], 1, &["gamma.json", "draw 0", "2 channels"]);
+    refused("data", "empty.json", &[], 1, &["empty.json", "no draws"]);
+    refused("data", "none.json", &[], 1, &["none.json"]);
+    refused("other", "c/draws.json", &[], 1, &["c/draws.json", "channels", "z, y, x"]);
+    refused("data", "c/draws.json", &["--seed", "3"], 2, &["--seed", "--replay"]);
+    refused("data", "c/draws.json", &["--p-gamma", "1"], 2, &["--p-gamma", "--replay"]);
+    assert!(!f.path("out").exists());
 }
 
 #[test]

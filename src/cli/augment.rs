@@ -13,6 +13,7 @@ Examples:
   asng-wgpu augment heart -o look
   asng-wgpu augment image.nii.gz --label label.nii.gz -o look --rotation-x -15:15 --p-rotation 1
   asng-wgpu augment heart --case la_003 --policy runs/heart -o look --count 12
+  asng-wgpu augment heart --case la_003 --replay look/draws.json -o again
 
 Writes <case>_00.nii.gz, <case>_00_label.nii.gz... (intensities normalised, as training sees
 them), draws.json and sheet.png. The same seed gives the same files.")]
@@ -29,6 +30,13 @@ pub(super) struct Augment {
     /// Case of the data set [default: the first].
     #[arg(long, value_name = "NAME")]
     case: Option<String>,
+    /// Repeat the draws of an earlier draws.json, voxel by voxel.
+    #[arg(
+        long,
+        value_name = "DRAWS",
+        conflicts_with_all = ["count", "seed", "policy", "fold", "patch", "no_mirror", "Values"]
+    )]
+    replay: Option<PathBuf>,
     /// Number of draws.
     #[arg(long, default_value_t = 6)]
     count: usize,
@@ -129,6 +137,7 @@ impl Augment {
             case: self.case.clone(),
             label: self.label.clone(),
             output: self.output.clone(),
+            replay: self.replay.clone(),
             count: self.count,
             seed: self.seed,
             policy: (self.policy.as_os_str() != "default").then(|| self.policy.clone()),

@@ -1,26 +1,28 @@
 //! What a policy does to a case: volumes, the draws as JSON, a contact sheet.
 
+mod bench;
+mod listing;
+mod policies;
 mod source;
+mod words;
 
-use crate::augment::batch::{Augmenter, AugmenterSpec};
 use crate::augment::draw::{Draw, StreamKey, draw};
-use crate::augment::record::{is_dummy_2d, record};
+use crate::augment::record::is_dummy_2d;
 use crate::augment::sheet::{Sheet, SheetRow, View, limits};
+use crate::data::Preprocessing;
 use crate::data::nifti::{write_image, write_labels};
-use crate::data::rng::{self, Purpose};
 use crate::error::{Error, Result};
 use crate::files;
-use crate::gpu::{AdapterChoice, Gpu, Lifetime, Memory, MemoryPlan, Program, Recording, SlotId};
-use crate::ops::tensor::{Storage, Tensors, View as TensorView, host};
+use crate::gpu::{AdapterChoice, Gpu};
 use crate::ops::warp::Placement;
-use crate::ops::{ConvVariant, Lowering};
-use crate::run::{RunConfig, find_policy};
-use crate::search::file::PolicyFile;
-use crate::search::policy::Policy;
+use crate::run::RunConfig;
 use crate::search::space::Field;
-use serde::Serialize;
+use bench::Bench;
+use listing::{Input, Listed, Listing};
+use policies::Policies;
 use source::Source;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use words::{describe, legend, short, title};
 
 /// Draws that the sheet shows at most; more would not be taken in at a glance.
 const MOST_ROWS: usize = 12;
@@ -39,6 +41,8 @@ pub struct PreviewOptions {
     pub label: Option<PathBuf>,
     /// Folder to write.
     pub output: PathBuf,
+    /// The `draws.json` of an earlier preview, whose draws are taken in place of new ones.
+    pub replay: Option<PathBuf>,
     /// Number of draws.
     pub count: usize,
     /// Seed of the draws.
@@ -61,90 +65,47 @@ pub struct PreviewOptions {
     pub checked_shaders: bool,
 }
 
-/// `draws.json`.
-#[derive(Serialize)]
-struct Listing {
-    version: u32,
-    case: String,
-    seed: u64,
-    policy: PolicyNote,
-    /// First voxel of the patch in the file, D, H, W, and its edges.
-    patch_start: [i64; 3],
-    patch: [u32; 3],
-    draws: Vec<Listed>,
-}
-
-#[derive(Serialize)]
-struct PolicyNote {
-    source: String,
-    /// True: each draw's policy was sampled from the file's distribution.
-    sampled: bool,
-    /// The policy of all draws, unless sampled.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    policy: Option<Policy>,
-}
-
-#[derive(Serialize)]
-struct Listed {
-    image: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    label: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    policy: Option<Policy>,
-    draw: Draw,
-}
-
-/// Where policies come from.
-struct Policies {
-    source: String,
-    file: Option<PolicyFile>,
-    values: Vec<(Field, f64)>,
-}
-
-impl Policies {
-    fn open(options: &PreviewOptions) -> Result<Self> {
-        let (source, file) = match &options.policy {
-            None if options.fold.is_some() => {
-                return Err(Error::Usage("--fold goes with --policy RUN; give both".into()));
-            }
-            None => ("default".to_string(), None),
-            Some(path) => {
-                let path = find_policy(path, options.fold)?;
-                (path.display().to_string(), Some(PolicyFile::read(&path)?))
-            }
-        };
-        Ok(Policies { source, file, values: options.values.clone() })
-    }
-
-    /// Whether each draw has a policy of its own.
-    fn sampled(&self) -> bool {
-        self.file.as_ref().is_some_and(|f| f.theta.is_some())
-    }
-
-    /// The policy of a draw, checked.
-    fn policy(&self, seed: u64, number: usize) -> Result<Policy> {
-        let mut policy = match &self.file {
-            None => Policy::nnunet(),
-            Some(PolicyFile { theta: Some(theta), space, .. }) => {
-                let mut stream = rng::stream(seed, Purpose::Search, &[number as u64]);
-                Policy::from_indices(space, &theta.sample(&mut stream))
-            }
-            Some(file) => file.policy.clone(),
-        };
-        self.values.iter().for_each(|&(field, value)| policy.set(field, value));
-        policy.check()?;
-        Ok(policy)
-    }
-}
-
 /// Writes `<case>_00.nii.gz`, `<case>_00_label.nii.gz`... (images normalised, as training sees
 /// them), `draws.json` and `sheet.png`; gives the sheet's path. The same seed gives the same
-/// files.
+/// files, and so does the `draws.json` of an earlier preview.
 ///
 /// # Errors
 /// [`Error::Usage`] for flags that do not fit, [`Error::Input`] and [`Error::Io`] for files,
 /// [`Error::Device`] for the device.
 pub fn preview(options: &PreviewOptions, log: &mut dyn FnMut(&str)) -> Result<PathBuf> {
+    let (listing, source) = match &options.replay {
+        Some(path) => replayed(options, path)?,
+        None => drawn(options)?,
+    };
+    let at = listing.placement(&source);
+    let gpu = Gpu::open(&options.adapter, options.checked_shaders)?;
+    let bench = Bench::new(&gpu, &source, at.patch)?;
+    files::create_folder(&options.output)?;
+    let [d, h, w] = at.patch;
+    log(&format!(
+        "'{}', {d} x {h} x {w} voxels, {} on '{}'",
+        source.name,
+        match (&options.replay, listing.policy.sampled, listing.policy.source.as_str()) {
+            (Some(path), ..) => format!("the draws of '{}'", path.display()),
+            (None, true, file) => format!("policies sampled from the distribution in '{file}'"),
+            (None, false, "default") => "nnU-Net's policy".into(),
+            (None, false, file) => format!("the policy of '{file}'"),
+        },
+        gpu.name()
+    ));
+    show(options, &listing, &source, &at, &gpu, &bench)
+}
+
+/// The draws that an earlier preview listed, for the input at hand.
+fn replayed(options: &PreviewOptions, path: &Path) -> Result<(Listing, Source)> {
+    let mut listing = Listing::read(path)?;
+    let source = open(options, Some(&listing.preprocessing))?;
+    listing.fit(path, &source)?;
+    Ok((listing, source))
+}
+
+/// New draws from a policy.
+fn drawn(options: &PreviewOptions) -> Result<(Listing, Source)> {
     if options.count == 0 {
         return Err(Error::Usage("--count 0 draws nothing; use 1 or more".into()));
     }
@@ -152,12 +113,46 @@ pub fn preview(options: &PreviewOptions, log: &mut dyn FnMut(&str)) -> Result<Pa
     policies.policy(options.seed, 0)?;
     let run = options.policy.as_ref().filter(|p| p.is_dir());
     let config = run.map(|run| RunConfig::read(run)).transpose()?;
-    let source = source::open(
-        &options.input,
-        options.case.as_deref(),
-        options.label.as_deref(),
-        config.as_ref().map(|c| &c.preprocessing),
-    )?;
+    let source = open(options, config.as_ref().map(|c| &c.preprocessing))?;
+    let image = &source.image;
+    let place = place(&source, options.patch)?;
+    let mut draws = Vec::new();
+    for number in 0..options.count {
+        let policy = policies.policy(options.seed, number)?;
+        let key = StreamKey {
+            seed: options.seed,
+            fold: 0,
+            epoch: 0,
+            iteration: 0,
+            sample: number as u32,
+            candidate: 0,
+        };
+        let draw = draw(&policy, image.channels, options.mirror, &mut key.rng());
+        let policy = policies.sampled().then_some(policy);
+        draws.push(Listed { image: String::new(), label: None, policy, draw });
+    }
+    let mut listing = Listing {
+        version: listing::VERSION,
+        case: String::new(),
+        seed: options.seed,
+        policy: policies.note(options.seed)?,
+        input: Input { channels: image.channels, shape: image.original_shape },
+        preprocessing: source.preprocessing.clone(),
+        dummy_2d: is_dummy_2d(image.spacing_mm),
+        patch_start: std::array::from_fn(|i| {
+            image.crop_start[i] as i64 + i64::from(place.patch_start[i])
+        }),
+        patch: place.patch,
+        draws,
+    };
+    listing.name_files(&source);
+    Ok((listing, source))
+}
+
+/// The input, with the sheet's channel checked.
+fn open(options: &PreviewOptions, by: Option<&Preprocessing>) -> Result<Source> {
+    let (case, label) = (options.case.as_deref(), options.label.as_deref());
+    let source = source::open(&options.input, case, label, by)?;
     let channels = source.image.channels;
     if options.channel >= channels {
         return Err(Error::Usage(format!(
@@ -167,29 +162,12 @@ pub fn preview(options: &PreviewOptions, log: &mut dyn FnMut(&str)) -> Result<Pa
             channels - 1
         )));
     }
-    let place = place(&source, options.patch)?;
-    let gpu = Gpu::open(&options.adapter, options.checked_shaders)?;
-    let bench = Bench::new(&gpu, &source, place.patch)?;
-    files::create_folder(&options.output)?;
-    log(&format!(
-        "'{}', {} x {} x {} voxels, {} on '{}'",
-        source.name,
-        place.patch[0],
-        place.patch[1],
-        place.patch[2],
-        match (policies.sampled(), policies.source.as_str()) {
-            (true, file) => format!("policies sampled from the distribution in '{file}'"),
-            (false, "default") => "nnU-Net's policy".into(),
-            (false, file) => format!("the policy of '{file}'"),
-        },
-        gpu.name()
-    ));
-    show(options, &policies, &source, &place, &gpu, &bench)
+    Ok(source)
 }
 
 fn show(
     options: &PreviewOptions,
-    policies: &Policies,
+    listing: &Listing,
     source: &Source,
     place: &Placement,
     gpu: &Gpu,
@@ -198,11 +176,8 @@ fn show(
     let image = &source.image;
     let shape = place.patch.map(|e| e as usize);
     let voxels: usize = shape.iter().product();
-    let start: [i64; 3] =
-        std::array::from_fn(|i| image.crop_start[i] as i64 + i64::from(place.patch_start[i]));
-    let header = image.header.cut(start, shape);
-    let dummy_2d = is_dummy_2d(image.spacing_mm);
-    let labelled = source.labels.iter().any(|&l| l > 0);
+    let header = image.header.cut(listing.patch_start, shape);
+    let dummy_2d = listing.dummy_2d;
 
     let (original, labels) = bench.run(gpu, &Draw::default(), place, dummy_2d, false)?;
     let plane = |volume: &[f32]| volume[options.channel * voxels..][..voxels].to_vec();
@@ -221,129 +196,29 @@ fn show(
         text.push(format!("channel {} {name}", options.channel));
     }
     let mut rows = vec![SheetRow::new(text, &original, &labels, shape, at, &view)?];
-    let mut listed = Vec::new();
-    let digits = (options.count - 1).to_string().len().max(2);
-    for number in 0..options.count {
-        let policy = policies.policy(options.seed, number)?;
-        let key = StreamKey {
-            seed: options.seed,
-            fold: 0,
-            epoch: 0,
-            iteration: 0,
-            sample: number as u32,
-            candidate: 0,
-        };
-        let drawn = draw(&policy, image.channels, options.mirror, &mut key.rng());
-        let (volume, labels) = bench.run(gpu, &drawn, place, dummy_2d, source.masked)?;
-        let stem = format!("{}_{number:0digits$}", source.name);
-        let (file, label_file) = (format!("{stem}.nii.gz"), format!("{stem}_label.nii.gz"));
-        write_image(&options.output.join(&file), &volume, image.channels, shape, &header)?;
-        if labelled {
+    for (number, listed) in listing.draws.iter().enumerate() {
+        let drawn = &listed.draw;
+        let mask = listing.preprocessing.nonzero_mask;
+        let (volume, labels) = bench.run(gpu, drawn, place, dummy_2d, mask)?;
+        let path = options.output.join(&listed.image);
+        write_image(&path, &volume, image.channels, shape, &header)?;
+        if let Some(name) = &listed.label {
             let narrow: Vec<u16> = labels.iter().map(|&l| l as u16).collect();
-            write_labels(&options.output.join(&label_file), &narrow, shape, &header)?;
+            write_labels(&options.output.join(name), &narrow, shape, &header)?;
         }
         if rows.len() <= MOST_ROWS {
             // The planes follow the mirroring, so that they show the same anatomy.
             let at =
                 std::array::from_fn(|i| if drawn.mirror[i] { shape[i] - 1 - at[i] } else { at[i] });
-            let text = describe(number, &drawn, &view, dummy_2d);
+            let text = describe(number, drawn, &view, dummy_2d);
             rows.push(SheetRow::new(text, &plane(&volume), &labels, shape, at, &view)?);
         }
-        listed.push(Listed {
-            image: file,
-            label: labelled.then_some(label_file),
-            policy: policies.sampled().then_some(policy),
-            draw: drawn,
-        });
     }
-    let fixed = if policies.sampled() { None } else { Some(policies.policy(options.seed, 0)?) };
-    let listing = Listing {
-        version: 1,
-        case: source.name.clone(),
-        seed: options.seed,
-        policy: PolicyNote {
-            source: policies.source.clone(),
-            sampled: policies.sampled(),
-            policy: fixed,
-        },
-        patch_start: start,
-        patch: place.patch,
-        draws: listed,
-    };
-    let path = options.output.join("draws.json");
-    let json = serde_json::to_string_pretty(&listing)
-        .map_err(|e| Error::io("encode", &path, std::io::Error::other(e)))?;
-    files::replace(&path, format!("{json}\n").as_bytes())?;
-    let sheet = Sheet { title: title(options, policies, source), legend: legend(source), rows };
+    listing.write(&options.output.join("draws.json"))?;
+    let sheet = Sheet { title: title(listing), legend: legend(source), rows };
     let path = options.output.join("sheet.png");
     sheet.save(&path, &view)?;
     Ok(path)
-}
-
-fn title(options: &PreviewOptions, policies: &Policies, source: &Source) -> Vec<String> {
-    let name = PathBuf::from(&policies.source);
-    let name = name.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-    let changed = if policies.values.is_empty() { "" } else { ", changed by flags" };
-    let policy = match (policies.sampled(), &policies.file) {
-        (_, None) => format!("policy of nnU-Net{changed}"),
-        (true, _) => format!("policies sampled from {name}{changed}"),
-        (false, _) => format!("policy of {name}{changed}"),
-    };
-    let mut lines = vec![source.name.clone(), format!("{policy}, seed {}", options.seed)];
-    lines.push("rotation x y z in degrees, elastic alpha / sigma in voxels".into());
-    if options.count > MOST_ROWS {
-        lines.push(format!("the first {MOST_ROWS} of {} draws", options.count));
-    }
-    lines
-}
-
-/// The labels that occur, with their names where they are known.
-fn legend(source: &Source) -> Vec<(u32, String)> {
-    let mut labels: Vec<u32> = source.labels.iter().copied().filter(|&l| l > 0).collect();
-    labels.sort_unstable();
-    labels.dedup();
-    let name = |&l: &u32| match source.label_names.get(l as usize) {
-        Some(name) => (l, name.clone()),
-        None => (l, format!("label {l}")),
-    };
-    labels.iter().take(8).map(name).collect()
-}
-
-/// A number with at most three decimals.
-fn short(value: f64) -> String {
-    let text = format!("{value:.3}");
-    text.trim_end_matches('0').trim_end_matches('.').to_owned()
-}
-
-/// The draw in words and numbers, a line a transform.
-fn describe(number: usize, draw: &Draw, view: &View, dummy_2d: bool) -> Vec<String> {
-    let mut lines = vec![format!("draw {number}")];
-    match draw.rotation {
-        // Only the angle within the slices is applied.
-        Some([x, _, _]) if dummy_2d => lines.push(format!("rotation x {x:.1}")),
-        Some([x, y, z]) => lines.push(format!("rotation {x:.1} {y:.1} {z:.1}")),
-        None => {}
-    }
-    if let Some(factor) = draw.scale {
-        lines.push(format!("scale {factor:.2}"));
-    }
-    if let Some(elastic) = &draw.elastic {
-        lines.push(format!("elastic {:.0} / {:.1}", elastic.alpha, elastic.sigma));
-    }
-    if let Some(exponents) = &draw.gamma {
-        let list: Vec<String> = exponents.iter().map(|e| format!("{e:.2}")).collect();
-        lines.push(format!("gamma {}", list.join(" ")));
-    }
-    let names = ["left-right", "front-back", "up-down"];
-    for (name, (axis, _)) in names.iter().zip(view.axes) {
-        if draw.mirror[axis] {
-            lines.push(format!("mirrored {name}"));
-        }
-    }
-    if lines.len() == 1 {
-        lines.push("unchanged".into());
-    }
-    lines
 }
 
 /// The voxel whose planes are shown: the middle of the labels, or of the volume.
@@ -374,54 +249,4 @@ fn place(source: &Source, patch: Option<[u32; 3]>) -> Result<Placement> {
         (if room < 0 { room / 2 } else { start.clamp(0, room) }) as i32
     });
     Ok(Placement::whole(case, start, patch))
-}
-
-/// An augmenter for one sample, and its case on the device.
-struct Bench {
-    augmenter: Augmenter,
-    tensors: Tensors,
-    memory: Memory,
-    program: Program,
-    image: TensorView,
-    labels: SlotId,
-}
-
-impl Bench {
-    fn new(gpu: &Gpu, source: &Source, patch: [u32; 3]) -> Result<Self> {
-        let channels = source.image.channels as u32;
-        let mut tensors = Tensors::new(gpu.caps());
-        let capacity = source.labels.len() as u64;
-        let spec = AugmenterSpec { batch: 1, channels, patch, capacity, candidates: 1 };
-        let augmenter = Augmenter::new(&mut tensors, spec)?;
-        let keep = Lifetime::Persistent;
-        let image = tensors.add("image", 1, &[channels], patch, Storage::Buffer, keep)?.view();
-        let voxels: u64 = patch.iter().map(|&e| u64::from(e)).product();
-        let labels = tensors.slots.buffer("labels", voxels * 4, keep);
-        let mut recording = Recording::new();
-        let variant = ConvVariant::Simt;
-        let mut l = Lowering { tensors: &mut tensors, recording: &mut recording, variant };
-        augmenter.record(&mut l, 0, image, labels)?;
-        let placed = MemoryPlan::new(&tensors.slots, &[&recording]);
-        let memory = Memory::new(gpu, &tensors.slots, &placed)?;
-        let program = Program::new(gpu, &memory, &recording)?;
-        augmenter.upload_source(gpu, &memory, 0, &source.image.image, &source.labels)?;
-        Ok(Bench { augmenter, tensors, memory, program, image, labels })
-    }
-
-    /// Image C,D,H,W and labels D,H,W of a draw.
-    fn run(
-        &self,
-        gpu: &Gpu,
-        draw: &Draw,
-        place: &Placement,
-        dummy_2d: bool,
-        mask: bool,
-    ) -> Result<(Vec<f32>, Vec<u32>)> {
-        let record = record(draw, place, dummy_2d, mask)?;
-        self.augmenter.upload_draws(gpu, &self.memory, 0, &[record])?;
-        self.program.submit(gpu)?;
-        let image = host::download(gpu, &self.memory, &self.tensors, self.image)?;
-        let voxels = self.tensors.voxels(self.image) as usize;
-        Ok((image, gpu.read(&self.memory, self.labels, 0, voxels)?))
-    }
 }

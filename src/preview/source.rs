@@ -16,8 +16,8 @@ pub(super) struct Source {
     /// Names of the channels and labels where the data set is known.
     pub channel_names: Vec<String>,
     pub label_names: Vec<String>,
-    /// Whether normalisation left voxels outside a mask at 0.
-    pub masked: bool,
+    /// How the image was normalised.
+    pub preprocessing: Preprocessing,
 }
 
 /// Opens `input`: a volume, an image of a data set, or a data set's folder. `by`: how to
@@ -113,8 +113,8 @@ fn load(
         Some(by) => {
             if !by.ct.is_empty() && by.ct.len() != channels {
                 return Err(Error::Input(format!(
-                    "the run normalises {} channels, but '{name}' has {channels}; give a case of \
-                     the run's data set",
+                    "the normalisation to repeat is for {} channels, but '{name}' has {channels}; \
+                     give a case of the same data set",
                     by.ct.len()
                 )));
             }
@@ -127,7 +127,7 @@ fn load(
         }
     };
     normalise(&mut image.image, labels.len(), preprocessing);
-    let masked = preprocessing.nonzero_mask;
+    let preprocessing = preprocessing.clone();
     let (channel_names, label_names) = (Vec::new(), Vec::new());
-    Ok(Source { name, image, labels, channel_names, label_names, masked })
+    Ok(Source { name, image, labels, channel_names, label_names, preprocessing })
 }

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::distribution::Categorical;
 use super::policy::Policy;
 use super::space::Space;
+use crate::data::rng::{self, Purpose};
 use crate::{Error, Result, files};
 
 /// Version of the file's layout that is written and read.
@@ -32,6 +33,18 @@ pub struct PolicyFile {
 }
 
 impl PolicyFile {
+    /// Policy `number` of a seed: a sample of the distribution, or the one policy where there is
+    /// no distribution. Not checked: see [`Policy::check`].
+    pub fn sample(&self, seed: u64, number: u64) -> Policy {
+        match &self.theta {
+            Some(theta) => {
+                let mut stream = rng::stream(seed, Purpose::Search, &[number]);
+                Policy::from_indices(&self.space, &theta.sample(&mut stream))
+            }
+            None => self.policy.clone(),
+        }
+    }
+
     /// Writes the file whole or not at all: a temporary file in the same folder,
     /// synced and then renamed.
     ///

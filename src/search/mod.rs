@@ -2,6 +2,7 @@
 
 pub mod asng;
 pub mod distribution;
+pub mod export;
 pub mod file;
 pub mod log;
 pub mod policy;

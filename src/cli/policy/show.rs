@@ -1,43 +1,27 @@
 //! `asng-wgpu policy show FILE_OR_RUN`.
 
-use super::print;
-use super::table::table;
+use super::Source;
+use crate::cli::print;
+use crate::cli::table::table;
 use crate::error::{Error, Result};
-use crate::run::find_policy;
 use crate::search::distribution::Categorical;
 use crate::search::file::PolicyFile;
 use crate::search::policy::{Interval, Policy};
 use crate::search::space::{Space, Variable};
 use serde_json::json;
 use std::io::IsTerminal;
-use std::path::PathBuf;
-
-#[derive(clap::Args, Debug)]
-pub(super) struct PolicyCommand {
-    #[command(subcommand)]
-    action: Action,
-}
-
-#[derive(clap::Subcommand, Debug)]
-enum Action {
-    /// Prints a policy: intervals, probabilities, and what the search knows of each.
-    Show(Show),
-}
 
 #[derive(clap::Args, Debug)]
 #[command(after_long_help = "\
 Example:
   asng-wgpu policy show runs/heart --fold 0
 
-The table is the most probable policy. A bar a value shows the distribution of each variable, the
-tallest its most probable one; the mean entropy tells how far the search is from knowing nothing.")]
-struct Show {
-    /// A policy.json, or a run.
-    #[arg(value_name = "FILE_OR_RUN")]
-    source: PathBuf,
-    /// Fold of the run [default: the first with a policy].
-    #[arg(long)]
-    fold: Option<usize>,
+The first table is the most probable policy. In the second, a bar a value shows the distribution of
+each variable, the tallest its most probable value; then this value, its share of the probability,
+and the entropy: 100% where the search knows nothing yet, 0% where it is certain.")]
+pub(super) struct Show {
+    #[command(flatten)]
+    source: Source,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -46,19 +30,17 @@ struct Show {
     ascii: bool,
 }
 
-impl PolicyCommand {
+impl Show {
     pub(super) fn run(&self) -> Result<()> {
-        let Action::Show(show) = &self.action;
-        let path = find_policy(&show.source, show.fold)?;
-        let file = PolicyFile::read(&path)?;
-        if show.json {
+        let (path, file) = self.source.read()?;
+        if self.json {
             let text = serde_json::to_string_pretty(&as_json(&file))
                 .map_err(|e| Error::Input(format!("the policy cannot be printed: {e}")))?;
             return print(&text);
         }
         // An empty NO_COLOR does not count (no-color.org).
         let plain = std::env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty());
-        let style = Style { ascii: show.ascii, colour: !plain && std::io::stdout().is_terminal() };
+        let style = Style { ascii: self.ascii, colour: !plain && std::io::stdout().is_terminal() };
         let head = format!("{}\ndata set {}, seed {}", path.display(), file.dataset, file.seed);
         let mut parts = vec![head, table(&policy_rows(&file.policy))];
         match &file.theta {
@@ -78,7 +60,7 @@ struct Style {
     colour: bool,
 }
 
-fn number(value: f64) -> String {
+pub(super) fn number(value: f64) -> String {
     let text = format!("{value:.3}");
     let text = text.trim_end_matches('0').trim_end_matches('.');
     if text == "-0" { "0".into() } else { text.to_owned() }
@@ -113,6 +95,11 @@ fn entropy(row: &[f64]) -> f64 {
     row.iter().filter(|p| **p > 0.0).map(|p| -p * p.ln()).sum()
 }
 
+/// Entropy of a row in units of that of a row that knows nothing; 0 for a single value.
+fn share_of_uniform(row: &[f64]) -> f64 {
+    if row.len() > 1 { entropy(row) / (row.len() as f64).ln() } else { 0.0 }
+}
+
 /// Mean entropy of a distribution that knows nothing.
 fn uniform_entropy(theta: &Categorical) -> f64 {
     Categorical::uniform(&theta.counts()).mean_entropy()
@@ -127,9 +114,11 @@ fn entropy_line(theta: &Categorical) -> String {
 /// Bars of one row at most; more values share one.
 const MOST_BARS: usize = 31;
 
-/// A line a variable: range, bars, most probable value and its probability.
+/// A line a variable: range, bars, most probable value and its share, entropy.
 fn distribution(space: &Space, theta: &Categorical, style: Style) -> String {
-    let head = ["variable", "first", "last", "bars", "best", "p"].map(String::from).to_vec();
+    let head = ["variable", "first", "last", "bars", "best", "share", "entropy"]
+        .map(String::from)
+        .to_vec();
     let mut rows = vec![head];
     for ((variable, row), &best) in
         space.variables.iter().zip(theta.rows()).zip(&theta.most_probable())
@@ -141,6 +130,7 @@ fn distribution(space: &Space, theta: &Categorical, style: Style) -> String {
             bars(row, style.ascii),
             number(variable.value(best)),
             format!("{:.2}", row[best]),
+            format!("{:.0}%", share_of_uniform(row) * 100.0),
         ]);
     }
     let text = table(&rows);

@@ -1,0 +1,69 @@
+//! `asng-wgpu policy export FILE_OR_RUN --format LIBRARY`.
+
+use super::Source;
+use crate::augment::record::is_dummy_2d;
+use crate::cli::{print, say};
+use crate::error::Result;
+use crate::files;
+use crate::run::RunConfig;
+use crate::search::export::{ExportOptions, Library, python};
+use std::path::PathBuf;
+
+#[derive(clap::Args, Debug)]
+#[command(after_long_help = "\
+Example:
+  asng-wgpu policy export runs/heart --format monai -o heart_augmentation.py
+
+The file has a function augment(image, label, rng) that draws a policy from the learned
+distribution and applies it by the library's own transforms; run as a script it augments a random
+volume. What the library cannot express is said in the file at its place.")]
+pub(super) struct Export {
+    #[command(flatten)]
+    source: Source,
+    /// Library: batchgenerators, batchgeneratorsv2, monai or torchio.
+    #[arg(long, value_name = "LIBRARY")]
+    format: Library,
+    /// File to write [default: print it].
+    #[arg(short, long, value_name = "FILE.py")]
+    output: Option<PathBuf>,
+    /// Export the most probable policy in place of the distribution.
+    #[arg(long)]
+    most_probable: bool,
+    /// Do not mirror [default: as the run did].
+    #[arg(long)]
+    no_mirror: bool,
+}
+
+impl Export {
+    pub(super) fn run(&self) -> Result<()> {
+        let (_, mut file) = self.source.read()?;
+        if self.most_probable {
+            file.theta = None;
+        }
+        // A run knows more than its policy.json; a file alone stands for the usual training.
+        let config = match self.source.source.is_dir() {
+            true => Some(RunConfig::read(&self.source.source)?),
+            false => None,
+        };
+        let preprocessing = config.as_ref().map(|c| &c.preprocessing);
+        let options = ExportOptions {
+            mirror: !self.no_mirror && config.as_ref().is_none_or(|c| c.mirror),
+            keep_zero: preprocessing.is_some_and(|p| p.nonzero_mask),
+            axes: preprocessing.map_or([0, 1, 2], |p| p.axes),
+            reorient: preprocessing.is_some_and(|p| p.reorient),
+            dummy_2d: preprocessing.is_some_and(|p| is_dummy_2d(p.spacing_mm)),
+        };
+        if options.dummy_2d {
+            say("the training augmented within the slices alone, which the file does not: see \
+                 what it says at its head");
+        }
+        let text = python(&file, self.format, options)?;
+        match &self.output {
+            None => print(text.trim_end()),
+            Some(path) => {
+                files::replace(path, text.as_bytes())?;
+                print(&path.display().to_string())
+            }
+        }
+    }
+}

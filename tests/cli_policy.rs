@@ -1,0 +1,159 @@
+//! `policy export`, `sample`, `show` and `plot` of the real binary.
+
+mod common_cli;
+
+use asng_wgpu::search::distribution::Categorical;
+use asng_wgpu::search::file::{PolicyFile, VERSION};
+use asng_wgpu::search::policy::Policy;
+use asng_wgpu::search::space::{Field, Space};
+use common_cli::{Folder, run_folder};
+use std::path::PathBuf;
+
+/// A policy file of a small space of uneven rows, with or without the distribution.
+fn policy_file(f: &Folder, name: &str, with_theta: bool) {
+    let fields = [Field::ScaleLow, Field::RotationXHigh, Field::PRotation];
+    let mut space = Space::default();
+    space.variables.retain(|v| fields.contains(&v.name));
+    space.variables.iter_mut().zip([3, 4, 1]).for_each(|(v, count)| v.count = count);
+    let rows = vec![vec![0.5, 0.25, 0.25], vec![0.125, 0.125, 0.25, 0.5], vec![1.0]];
+    let theta = Categorical::try_from(rows).unwrap();
+    let file = PolicyFile {
+        version: VERSION,
+        policy: Policy::from_indices(&space, &theta.most_probable()),
+        theta: with_theta.then_some(theta),
+        space,
+        dataset: "demo".into(),
+        seed: 7,
+        run: "demo-1".into(),
+    };
+    file.write(&f.path(name)).unwrap();
+}
+
+/// Compares with a file of `tests/snapshots`, or writes it where ASNG_WGPU_SNAPSHOTS=write.
+fn snapshot(name: &str, text: &str) {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/snapshots").join(name);
+    if std::env::var_os("ASNG_WGPU_SNAPSHOTS").is_some_and(|v| v == "write") {
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, text).unwrap();
+    }
+    let stored = std::fs::read_to_string(&path).unwrap_or_default().replace("\r\n", "\n");
+    let differing = stored.lines().zip(text.lines()).position(|(a, b)| a != b);
+    assert!(
+        stored == text,
+        "{name} differs at line {:?}; ASNG_WGPU_SNAPSHOTS=write writes it anew",
+        differing.map(|i| i + 1)
+    );
+}
+
+#[test]
+fn exports_are_as_stored() {
+    let f = Folder::new();
+    policy_file(&f, "policy.json", true);
+    for library in ["batchgenerators", "batchgeneratorsv2", "monai", "torchio"] {
+        let export = ["policy", "export", "policy.json", "--format", library];
+        f.ok(&[&export[..], &["-o", "out.py"]].concat());
+        let text = String::from_utf8(f.bytes("out.py")).unwrap();
+        assert_eq!(f.ok(&export).stdout, text);
+        let program = concat!("asng-wgpu ", env!("CARGO_PKG_VERSION"));
+        snapshot(&format!("{library}.py"), &text.replace(program, "asng-wgpu VERSION"));
+    }
+}
+
+#[test]
+fn an_export_tells_a_run_from_a_file_and_theta_from_a_policy() {
+    let f = Folder::new();
+    let data = f.demo("heart", 1);
+    run_folder(&f.path("run"), &data, &[1], [16, 16, 16]);
+    policy_file(&f, "run/fold_1/policy.json", true);
+    policy_file(&f, "fixed.json", false);
+    let export = |source: &str, more: &[&str]| {
+        f.ok(&[&["policy", "export", source, "--format", "monai"], more].concat()).stdout
+    };
+    let run = export("run", &[]);
+    assert!(run.contains("    \"rotation_x_high\": (\n        [0.0, 10.0, 20.0, 30.0],"), "{run}");
+    assert!(run.contains("\nMIRROR = True\n"), "{run}");
+    assert!(!run.contains("\"rotation_x_high\": 30.0,"), "{run}");
+    let best = export("run", &["--most-probable", "--no-mirror"]);
+    assert!(best.contains("One fixed policy") && best.contains("\nMIRROR = False\n"), "{best}");
+    assert!(best.contains("    \"rotation_x_high\": 30.0,"), "{best}");
+    assert_eq!(best.replace("MIRROR = False", "MIRROR = True"), export("fixed.json", &[]));
+    let fields = Field::ALL.iter().filter(|field| best.contains(&format!("\"{}\":", field.name())));
+    assert_eq!(fields.count(), 18);
+
+    let path = f.path("run/config.json");
+    let config = std::fs::read_to_string(&path).unwrap();
+    let masked = config.replace("\"nonzero_mask\": false", "\"nonzero_mask\": true");
+    std::fs::write(&path, masked.replace("\"mirror\": true", "\"mirror\": false")).unwrap();
+    let text = export("run", &[]);
+    assert!(text.contains("\nKEEP_ZERO = True\n") && text.contains("\nMIRROR = False\n"), "{text}");
+
+    let refuse = |more: &[&str], code, words: &[&str]| {
+        f.refused(&[&["policy", "export"], more].concat(), code, words);
+    };
+    refuse(&["run"], 2, &["--format"]);
+    refuse(&["run", "--format", "numpy"], 2, &["numpy", "torchio"]);
+    refuse(&["run", "--format", "monai", "--fold", "0"], 1, &["fold 0"]);
+    refuse(&["none", "--format", "monai"], 1, &["none"]);
+}
+
+#[test]
+fn the_same_seed_draws_the_same_policies() {
+    let f = Folder::new();
+    policy_file(&f, "policy.json", true);
+    policy_file(&f, "fixed.json", false);
+    let sample =
+        |file: &str, more: &[&str]| f.ok(&[&["policy", "sample", file], more].concat()).stdout;
+    let table = sample("policy.json", &["--count", "50", "--seed", "4"]);
+    assert_eq!(table, sample("policy.json", &["--seed", "4", "--count", "50"]));
+    assert_ne!(table, sample("policy.json", &["--seed", "5", "--count", "50"]));
+    assert!(table.starts_with(&sample("policy.json", &["--count", "40", "--seed", "4"])));
+    let rows: Vec<Vec<&str>> =
+        table.lines().skip(3).map(|line| line.split_whitespace().collect()).collect();
+    assert!(rows.len() == 50 && rows.iter().all(|row| row.len() == 19), "{table}");
+
+    let json = sample("policy.json", &["--count", "50", "--seed", "4", "--json"]);
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!((&json["seed"], &json["sampled"]), (&4.into(), &true.into()));
+    let policies = json["policies"].as_array().unwrap();
+    for (row, policy) in rows.iter().zip(policies) {
+        let right = policy["rotation_x"][1].as_f64().unwrap();
+        assert!([0.0, 10.0, 20.0, 30.0].contains(&right), "{right}");
+        assert_eq!(row[8].parse::<f64>().unwrap(), right);
+    }
+    // The distribution's half of 30 degrees, within 4 standard deviations.
+    let most = policies.iter().filter(|p| p["rotation_x"][1] == 30.0).count();
+    assert!((11..=39).contains(&most), "{most} of 50");
+
+    // As `augment` samples them.
+    f.demo("heart", 1);
+    let augment = ["augment", "data", "-o", "out", "--policy", "policy.json"];
+    f.ok(&[&augment[..], &["--count", "2", "--seed", "4", "--patch", "4,4,4"]].concat());
+    let draws: serde_json::Value = serde_json::from_slice(&f.bytes("out/draws.json")).unwrap();
+    assert_eq!(draws["draws"][1]["policy"], policies[1]);
+
+    let fixed = sample("fixed.json", &["--count", "2", "--json"]);
+    let fixed: serde_json::Value = serde_json::from_str(&fixed).unwrap();
+    assert_eq!(fixed["sampled"], false);
+    assert_eq!(fixed["policies"][0], fixed["policies"][1]);
+    for (file, count, code, word) in
+        [("none.json", "1", 1, "none.json"), ("fixed.json", "0", 2, "--count 0")]
+    {
+        f.refused(&["policy", "sample", file, "--count", count], code, &[word]);
+    }
+}
+
+#[test]
+fn show_tells_share_and_entropy_of_each_variable() {
+    let f = Folder::new();
+    policy_file(&f, "policy.json", true);
+    let shown = f.ok(&["policy", "show", "policy.json", "--ascii"]).stdout;
+    let line = |name: &str| {
+        let line = shown.lines().find(|l| l.starts_with(name)).unwrap();
+        line.split_whitespace().map(String::from).collect::<Vec<_>>()
+    };
+    assert_eq!(line("variable")[5..], ["share", "entropy"]);
+    assert_eq!(line("scale_low")[3..], ["#==", "0.5", "0.50", "95%"]);
+    // 1.75 bits of 2.
+    assert_eq!(line("rotation_x_high")[4..], ["30", "0.50", "88%"]);
+    assert_eq!(line("p_rotation")[4..], ["0", "1.00", "0%"]);
+}
