@@ -3,6 +3,7 @@
 mod common_cli;
 
 use asng_wgpu::data::nifti::{read_header, read_image, read_labels, write_image, write_labels};
+use asng_wgpu::data::preprocess::nonzero_box;
 use asng_wgpu::search::distribution::Categorical;
 use asng_wgpu::search::file::{PolicyFile, VERSION};
 use asng_wgpu::search::policy::Policy;
@@ -157,6 +158,9 @@ fn a_draw_without_transforms_is_the_normalised_case_in_its_place() {
         let (image, labels) = run(out, more);
         let start = json(&f, &format!("{out}/draws.json"))["patch_start"].clone();
         let start: [usize; 3] = serde_json::from_value(start).unwrap();
+        // The patch is counted from the box of what is not zero.
+        let (first, _) = nonzero_box(&v.data, v.shape);
+        let start: [usize; 3] = std::array::from_fn(|i| start[i] + first[i]);
         // Voxel by voxel the file's labels at that place, and the place by the affine.
         let [d, h, w] = image.shape;
         for i in (0..d * h * w).step_by(7) {

@@ -27,11 +27,11 @@ pub(super) struct Listing {
     pub seed: u64,
     pub policy: PolicyNote,
     pub input: Input,
-    /// How the image was normalised.
+    /// How the image was prepared.
     pub preprocessing: Preprocessing,
     /// Whether slices stayed slices.
     pub dummy_2d: bool,
-    /// First voxel of the patch in the file, D, H, W, and its edges.
+    /// First voxel of the patch in the prepared image, D, H, W, and its edges.
     pub patch_start: [i64; 3],
     pub patch: [u32; 3],
     pub draws: Vec<Listed>,
@@ -132,7 +132,7 @@ impl Listing {
     /// [`Error::Input`] when the input differs in shape or channels.
     pub fn fit(&mut self, path: &Path, source: &Source) -> Result<()> {
         let image = &source.image;
-        let given = Input { channels: image.channels, shape: image.original_shape };
+        let given = Input { channels: image.channels, shape: image.origin.header.shape() };
         if given != self.input {
             return Err(Error::Input(format!(
                 "the draws of '{}' belong to {} channels of {:?} voxels (z, y, x), but '{}' has \
@@ -161,12 +161,10 @@ impl Listing {
         }
     }
 
-    /// Where the patch lies in the loaded case.
+    /// Where the patch lies in the prepared image.
     pub fn placement(&self, source: &Source) -> Placement {
-        let image = &source.image;
-        let start = |i: usize| (self.patch_start[i] - image.crop_start[i] as i64) as i32;
-        let case = image.shape.map(|e| e as u32);
-        Placement::whole(case, std::array::from_fn(start), self.patch)
+        let case = source.image.shape.map(|e| e as u32);
+        Placement::whole(case, self.patch_start.map(|start| start as i32), self.patch)
     }
 
     /// Writes the file atomically.

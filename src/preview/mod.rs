@@ -136,12 +136,10 @@ fn drawn(options: &PreviewOptions) -> Result<(Listing, Source)> {
         case: String::new(),
         seed: options.seed,
         policy: policies.note(options.seed)?,
-        input: Input { channels: image.channels, shape: image.original_shape },
+        input: Input { channels: image.channels, shape: image.origin.header.shape() },
         preprocessing: source.preprocessing.clone(),
-        dummy_2d: is_dummy_2d(image.spacing_mm),
-        patch_start: std::array::from_fn(|i| {
-            image.crop_start[i] as i64 + i64::from(place.patch_start[i])
-        }),
+        dummy_2d: is_dummy_2d(source.preprocessing.spacing_mm),
+        patch_start: place.patch_start.map(i64::from),
         patch: place.patch,
         draws,
     };
@@ -176,21 +174,18 @@ fn show(
     let image = &source.image;
     let shape = place.patch.map(|e| e as usize);
     let voxels: usize = shape.iter().product();
-    let header = image.header.cut(listing.patch_start, shape);
+    let header = source.header.cut(listing.patch_start, shape);
+    let spacing_mm = source.preprocessing.spacing_mm;
     let dummy_2d = listing.dummy_2d;
 
     let (original, labels) = bench.run(gpu, &Draw::default(), place, dummy_2d, false)?;
     let plane = |volume: &[f32]| volume[options.channel * voxels..][..voxels].to_vec();
     let original = plane(&original);
     let at = centre(&labels, shape);
-    let view = View {
-        axes: header.anatomical_axes(),
-        spacing_mm: image.spacing_mm,
-        limits: limits(&original),
-    };
+    let view = View { axes: header.anatomical_axes(), spacing_mm, limits: limits(&original) };
     let mut text = vec!["original".to_string()];
     text.push(format!("{} x {} x {} voxels", shape[0], shape[1], shape[2]));
-    text.push(format!("{} mm", image.spacing_mm.map(short).join(" x ")));
+    text.push(format!("{} mm", spacing_mm.map(short).join(" x ")));
     if image.channels > 1 {
         let name = source.channel_names.get(options.channel).map_or("", String::as_str);
         text.push(format!("channel {} {name}", options.channel));

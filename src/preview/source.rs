@@ -1,27 +1,29 @@
 //! What the input of a preview stands for: an image with or without labels.
 
-use crate::data::Preprocessing;
 use crate::data::dataset::{Case, Dataset, case_name};
-use crate::data::nifti::{read_header, read_labels};
-use crate::data::preprocess::{Fingerprint, LoadedImage, crop, load_image, normalise};
+use crate::data::nifti::read_header;
+use crate::data::preprocess::{PreparedImage, prepare_labelled};
+use crate::data::{Header, Preprocessing};
 use crate::error::{Error, Result};
 use std::path::{Path, PathBuf};
 
 /// A prepared case of a preview.
 pub(super) struct Source {
     pub name: String,
-    pub image: LoadedImage,
-    /// D,H,W of the crop; 0 without labels.
+    pub image: PreparedImage,
+    /// Header of its grid.
+    pub header: Header,
+    /// D,H,W of the prepared image; 0 without labels.
     pub labels: Vec<u32>,
     /// Names of the channels and labels where the data set is known.
     pub channel_names: Vec<String>,
     pub label_names: Vec<String>,
-    /// How the image was normalised.
+    /// How the image was prepared.
     pub preprocessing: Preprocessing,
 }
 
 /// Opens `input`: a volume, an image of a data set, or a data set's folder. `by`: how to
-/// normalise; by the case itself if there is nothing else.
+/// prepare it; by the case itself if there is nothing else.
 pub(super) fn open(
     input: &Path,
     case: Option<&str>,
@@ -90,44 +92,19 @@ fn load(
     by: Option<&Preprocessing>,
 ) -> Result<Source> {
     let channels = ct.len();
-    let mut image = load_image(images, channels, false)?;
-    let labels: Vec<u32> = match &label {
-        None => vec![0; image.shape.iter().product()],
-        Some(path) => {
-            let volume = read_labels(path)?;
-            if volume.shape != image.original_shape {
-                return Err(Error::Input(format!(
-                    "'{}' has shape {:?}, but the image of '{name}' has {:?} (z, y, x); give the \
-                     label map of this image",
-                    path.display(),
-                    volume.shape,
-                    image.original_shape
-                )));
-            }
-            let cut = crop(&volume.labels, 1, volume.shape, image.crop_start, image.shape);
-            cut.into_iter().map(u32::from).collect()
+    if let Some(by) = by {
+        by.validate()?;
+        if !by.ct.is_empty() && by.ct.len() != channels {
+            return Err(Error::Input(format!(
+                "the normalisation to repeat is for {} channels, but '{name}' has {channels}; give \
+                 a case of the same data set",
+                by.ct.len()
+            )));
         }
-    };
-    let own;
-    let preprocessing = match by {
-        Some(by) => {
-            if !by.ct.is_empty() && by.ct.len() != channels {
-                return Err(Error::Input(format!(
-                    "the normalisation to repeat is for {} channels, but '{name}' has {channels}; \
-                     give a case of the same data set",
-                    by.ct.len()
-                )));
-            }
-            by
-        }
-        None => {
-            own = Fingerprint::of_image(&image, |i| labels[i] > 0, ct)
-                .preprocessing(Some(image.spacing_mm));
-            &own
-        }
-    };
-    normalise(&mut image.image, labels.len(), preprocessing);
-    let preprocessing = preprocessing.clone();
+    }
+    let (image, labels, preprocessing) = prepare_labelled(images, label.as_deref(), ct, by)?;
+    let header = image.origin.prepared_header(preprocessing.axes, image.shape);
+    let labels = labels.into_iter().map(u32::from).collect();
     let (channel_names, label_names) = (Vec::new(), Vec::new());
-    Ok(Source { name, image, labels, channel_names, label_names, preprocessing })
+    Ok(Source { name, image, header, labels, channel_names, label_names, preprocessing })
 }

@@ -16,7 +16,9 @@ pub use fingerprint::{CaseFacts, Fingerprint, coarse_axis_first, target_spacing}
 pub use hold::Voxels;
 pub use load::{LoadedImage, crop, load_image, nonzero_box};
 pub use normalise::{Intensities, normalise};
-pub use prepare::{PrepareOptions, Progress, prepare, prepare_all, prepare_image, survey};
+pub use prepare::{
+    PrepareOptions, Progress, prepare, prepare_all, prepare_image, prepare_labelled, survey,
+};
 
 use super::nifti::Header;
 use super::orientation::Turn;

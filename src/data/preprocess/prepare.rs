@@ -7,12 +7,12 @@ use super::load::{LoadedImage, bad, load_image};
 use super::normalise::{nonzero_mask, normalise_within};
 use super::{CaseFacts, Fingerprint, Intensities, Origin, Prepared, PreparedCase, PreparedImage};
 use super::{Preprocessing, crop, foreground};
-use crate::data::dataset::{Case, Dataset};
+use crate::data::dataset::{Case, Dataset, case_name};
 use crate::data::nifti::{self, voxel_name};
 use crate::data::orientation::Turn;
 use crate::data::resample::{Interpolation, resample_image, resample_labels, separate_axis};
 use crate::{Error, Result, files};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 
@@ -141,6 +141,19 @@ fn load_case(dataset: &Dataset, case: &Case, reorient: bool) -> Result<LoadedCas
         )));
     };
     let image = load_image(&case.images, dataset.modalities.len(), reorient)?;
+    let limit = Limit { classes: dataset.labels.len(), whose: "dataset.json lists" };
+    let labels = load_labels(path, &image, &case.name, limit)?;
+    Ok(LoadedCase { image, labels })
+}
+
+/// Which labels are known, and to whom.
+struct Limit {
+    classes: usize,
+    whose: &'static str,
+}
+
+/// Reads the label map of a loaded image: turned and cropped as it is.
+fn load_labels(path: &Path, image: &LoadedImage, name: &str, limit: Limit) -> Result<Vec<u8>> {
     let l = nifti::read_labels(path)?;
     let shape = image.turn.shape_before();
     let spacing = image.turn.inverse().permuted(image.spacing_mm);
@@ -149,17 +162,17 @@ fn load_case(dataset: &Dataset, case: &Case, reorient: bool) -> Result<LoadedCas
         return Err(bad(
             path,
             format!(
-                "has shape {:?} and spacing {:?} mm, but the image of '{}' has {:?} and {:?} mm (z, y, x); bring both to one grid",
-                l.shape, l.spacing_mm, case.name, shape, spacing
+                "has shape {:?} and spacing {:?} mm, but the image of '{name}' has {shape:?} and {spacing:?} mm (z, y, x); bring both to one grid",
+                l.shape, l.spacing_mm
             ),
         ));
     }
-    let classes = dataset.labels.len();
+    let Limit { classes, whose } = limit;
     if let Some(i) = l.labels.iter().position(|&v| v as usize >= classes) {
         return Err(bad(
             path,
             format!(
-                "has the label {} at voxel {}, but dataset.json lists only 0 to {}; correct one of them",
+                "has the label {} at voxel {}, but {whose} only 0 to {}; correct one of them",
                 l.labels[i],
                 voxel_name(i, l.shape),
                 classes - 1
@@ -169,8 +182,38 @@ fn load_case(dataset: &Dataset, case: &Case, reorient: bool) -> Result<LoadedCas
     // Voxel by voxel as the image, whatever the label map's own header says of directions.
     let labels = turned(&image.turn, l.labels);
     let cut = crop(&labels, 1, image.original_shape, image.crop_start, image.shape);
-    let labels = cut.into_iter().map(|v| v as u8).collect();
-    Ok(LoadedCase { image, labels })
+    Ok(cut.into_iter().map(|v| v as u8).collect())
+}
+
+/// Prepares an image and its label map (background everywhere, if there is none) by given
+/// parameters, or by those that a data set of this case alone would have, at its own spacing. `ct`:
+/// which channels are CT.
+///
+/// # Errors
+/// As [`load_image`]; a label map on another grid, or with labels above 255.
+pub fn prepare_labelled(
+    images: &[PathBuf],
+    label: Option<&Path>,
+    ct: &[bool],
+    by: Option<&Preprocessing>,
+) -> Result<(PreparedImage, Vec<u8>, Preprocessing)> {
+    let image = load_image(images, ct.len(), by.is_some_and(|by| by.reorient))?;
+    let labels = match label {
+        Some(path) => {
+            let name = images.first().map(|p| case_name(p)).unwrap_or_default();
+            load_labels(path, &image, &name, Limit { classes: 256, whose: "labels go" })?
+        }
+        None => vec![0; image.shape.iter().product()],
+    };
+    let by = match by {
+        Some(by) => by.clone(),
+        None => Fingerprint::of_image(&image, |i| labels[i] > 0, ct)
+            .preprocessing(Some(image.spacing_mm)),
+    };
+    check_size(&image, &by, images.first())?;
+    let image = to_grid(image, &by);
+    let labels = labels_to_grid(labels, &image.origin, image.shape, &by);
+    Ok((image, labels, by))
 }
 
 /// What one case adds to the fingerprint.
