@@ -289,6 +289,7 @@ fn flags_folders_and_states_that_do_not_fit_are_refused() {
     running.wait_for(&["epoch 2/4"]);
     refused(&folder, &again, 1, &["another training"]);
     running.child.kill().unwrap();
+    running.end();
     // Weights without a state, as before there were states.
     let [last, _] = state_paths(&parts, 0);
     asng_wgpu::run::write_checkpoint(&last, &found.net, &state.weights, 1).unwrap();
@@ -308,6 +309,19 @@ fn resuming_begins_what_has_no_state_and_validates_what_is_trained() {
     assert!(parts.join("fold_0/validation/summary.json").exists());
     assert!(ok(&folder, &validating).contains("trained already"));
     assert_same(&whole, &parts, 0);
+    let summary = folder.bytes("parts/run/fold_0/validation/summary.json");
+    let forget = || std::fs::remove_dir_all(parts.join("fold_0/validation")).unwrap();
+    forget();
+    refused(&folder, &format!("{validating} --lr 0.1"), 2, &["--lr"]);
+    // The final weights alone are enough, and the logs stay.
+    state_paths(&parts, 0).iter().for_each(|path| std::fs::remove_file(path).unwrap());
+    let log = folder.bytes("parts/run/fold_0/metrics.jsonl");
+    ok(&folder, &validating);
+    assert!(folder.bytes("parts/run/fold_0/validation/summary.json") == summary);
+    assert!(folder.bytes("parts/run/fold_0/metrics.jsonl") == log);
+    forget();
+    let other = validating.replace("--features 4", "--features 8");
+    refused(&folder, &other, 1, &["checkpoint_final", "plan"]);
 }
 
 #[test]

@@ -111,17 +111,13 @@ impl Start {
     pub fn find(options: &TrainOptions, report: &mut dyn FnMut(Event)) -> Result<Self> {
         let (run, fold) = (&options.out, options.fold);
         let finished = checkpoint_path(run, fold, CheckpointKind::Final);
-        if finished.exists() {
-            if !options.resume {
+        if !options.resume {
+            if finished.exists() {
                 return Err(Error::Input(format!(
                     "'{}' exists: this fold is trained already; give another --out or --fold",
                     finished.display()
                 )));
             }
-            let (net, weights) = read_weights(&finished)?;
-            return Ok(Start::Finished { plan: net.plan, weights, path: finished });
-        }
-        if !options.resume {
             return match state_paths(run, fold).into_iter().find(|path| path.exists()) {
                 None => Ok(Start::Anew),
                 Some(state) => Err(Error::Input(format!(
@@ -131,25 +127,30 @@ impl Start {
                 ))),
             };
         }
-        let mut note = |sentence: &str| report(Event::Note(sentence));
-        let Some(FoundState { net, state, path }) = find_state(run, fold, &mut note)? else {
-            note(&format!(
-                "there is no state in '{}' yet: the training begins anew",
-                fold_folder(run, fold).display()
-            ));
-            return Ok(Start::Anew);
-        };
-        let State { weights, moments, record } = state;
-        let record: Record = serde_json::from_str(&record).map_err(|e| {
-            Error::Input(format!(
-                "'{}' holds a state that this program does not read ({e}); give another --out",
-                path.display()
-            ))
-        })?;
-        let plan = net.plan;
-        let interrupted = Interrupted { record, weights, moments, plan, path };
-        interrupted.check_options(options)?;
-        Ok(Start::Interrupted(Box::new(interrupted)))
+        let interrupted = Interrupted::find(options, report);
+        if finished.exists() {
+            return match interrupted {
+                Err(wrong @ Error::Usage(_)) => Err(wrong),
+                Ok(Some(state)) if state.record.standing.epoch == options.epochs => {
+                    Ok(Start::Interrupted(Box::new(state)))
+                }
+                // The states are gone or of another version, and nobody needs them any more.
+                _ => {
+                    let (net, weights) = read_weights(&finished)?;
+                    Ok(Start::Finished { plan: net.plan, weights, path: finished })
+                }
+            };
+        }
+        match interrupted? {
+            Some(state) => Ok(Start::Interrupted(Box::new(state))),
+            None => {
+                report(Event::Note(&format!(
+                    "there is no state in '{}' yet: the training begins anew",
+                    fold_folder(run, fold).display()
+                )));
+                Ok(Start::Anew)
+            }
+        }
     }
 
     /// Holds what the options led to against what it was.
@@ -187,9 +188,12 @@ impl Start {
                     return refuse("the network's plan", path.to_string());
                 }
                 let Standing { epoch, iteration, .. } = interrupted.record.standing;
+                let iterations = match iteration {
+                    0 => String::new(),
+                    _ => format!(" and {iteration} iteration(s)"),
+                };
                 report(Event::Note(&format!(
-                    "going on from '{path}', after {epoch} epoch(s) and {iteration} iteration(s) of \
-                     the next"
+                    "going on from '{path}', after {epoch} epoch(s){iterations}"
                 )));
                 let of =
                     |c: &Conditions| format!("{} ({}), version {}", c.adapter, c.driver, c.program);
@@ -208,6 +212,25 @@ impl Start {
 }
 
 impl Interrupted {
+    /// The latest state of the options' fold, where there is one.
+    fn find(options: &TrainOptions, report: &mut dyn FnMut(Event)) -> Result<Option<Self>> {
+        let mut note = |sentence: &str| report(Event::Note(sentence));
+        let Some(found) = find_state(&options.out, options.fold, &mut note)? else {
+            return Ok(None);
+        };
+        let FoundState { net, state, path } = found;
+        let State { weights, moments, record } = state;
+        let record: Record = serde_json::from_str(&record).map_err(|e| {
+            Error::Input(format!(
+                "'{}' holds a state that this program does not read ({e}); give another --out",
+                path.display()
+            ))
+        })?;
+        let interrupted = Interrupted { record, weights, moments, plan: net.plan, path };
+        interrupted.check_options(options)?;
+        Ok(Some(interrupted))
+    }
+
     fn check_options(&self, options: &TrainOptions) -> Result<()> {
         let before = &self.record.conditions.options;
         let now = compared(options)?;
