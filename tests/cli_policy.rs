@@ -4,6 +4,7 @@ mod common_cli;
 
 use asng_wgpu::search::distribution::Categorical;
 use asng_wgpu::search::file::{PolicyFile, VERSION};
+use asng_wgpu::search::log::{PolicyLine, PolicyLog};
 use asng_wgpu::search::policy::Policy;
 use asng_wgpu::search::space::{Field, Space};
 use common_cli::{Folder, run_folder};
@@ -156,4 +157,124 @@ fn show_tells_share_and_entropy_of_each_variable() {
     // 1.75 bits of 2.
     assert_eq!(line("rotation_x_high")[4..], ["30", "0.50", "88%"]);
     assert_eq!(line("p_rotation")[4..], ["0", "1.00", "0%"]);
+}
+
+/// Fails where tags do not nest, attributes are not quoted, or an entity is unknown.
+fn assert_well_formed(xml: &str) {
+    let mut open: Vec<&str> = Vec::new();
+    let mut rest = xml;
+    while let Some(at) = rest.find('<') {
+        let text = &rest[..at];
+        assert!(!text.contains('>'), "{text}");
+        assert!(!open.is_empty() || text.trim().is_empty(), "text outside the root: {text}");
+        for entity in text.split('&').skip(1) {
+            let known = ["amp;", "lt;", "gt;", "quot;"];
+            assert!(known.iter().any(|k| entity.starts_with(k)), "&{entity}");
+        }
+        let end = at + rest[at..].find('>').expect("a tag ends");
+        let tag = &rest[at + 1..end];
+        if let Some(name) = tag.strip_prefix('/') {
+            assert_eq!(open.pop(), Some(name));
+        } else {
+            let (tag, closed) = tag.strip_suffix('/').map_or((tag, false), |tag| (tag, true));
+            let (name, attributes) = tag.split_once(' ').unwrap_or((tag, ""));
+            let quoted: Vec<&str> = attributes.split('"').collect();
+            assert_eq!(quoted.len() % 2, 1, "{tag}");
+            let names: Vec<&str> =
+                quoted.iter().step_by(2).map(|n| n.trim()).filter(|n| !n.is_empty()).collect();
+            assert!(names.iter().all(|n| n.ends_with('=') && !n.contains(' ')), "{tag}");
+            assert!((1..names.len()).all(|i| !names[..i].contains(&names[i])), "{tag}");
+            if !closed {
+                open.push(name);
+            }
+        }
+        rest = &rest[end + 1..];
+    }
+    assert!(open.is_empty() && rest.trim().is_empty(), "{open:?} {rest}");
+}
+
+/// A history whose mass moves from the first value of each variable to the last.
+fn history(f: &Folder, name: &str, space: &Space, epochs: u64) {
+    let mut log = PolicyLog::open(&f.path(name), 0).unwrap();
+    let counts = space.counts();
+    for epoch in 0..epochs {
+        let rows = counts.iter().map(|&count| {
+            let at = epoch as f64 / (epochs.max(2) - 1) as f64 * (count - 1) as f64;
+            let weights: Vec<f64> = (0..count).map(|k| (-(k as f64 - at).abs()).exp()).collect();
+            let sum: f64 = weights.iter().sum();
+            weights.iter().map(|w| w / sum).collect()
+        });
+        let theta = Categorical::try_from(rows.collect::<Vec<Vec<f64>>>()).unwrap();
+        let line = PolicyLine {
+            epoch,
+            delta: Some(1.0),
+            s_norm2: Some(0.0),
+            mean_entropy: Some(theta.mean_entropy()),
+            policy: Policy::from_indices(space, &theta.most_probable()),
+            theta: Some(theta),
+            val_loss_mean: None,
+            val_loss_difference: None,
+            skipped_share: 0.0,
+            weight_ms: 0.0,
+            policy_ms: 0.0,
+            augment_ms: 0.0,
+        };
+        log.append(&line).unwrap();
+    }
+}
+
+#[test]
+fn a_history_becomes_a_picture() {
+    let f = Folder::new();
+    let space = Space::default();
+    std::fs::create_dir_all(f.path("run/fold_3")).unwrap();
+    let file = PolicyFile {
+        version: VERSION,
+        policy: Policy::nnunet(),
+        theta: None,
+        space: space.clone(),
+        dataset: "demo".into(),
+        seed: 7,
+        run: "a<b & \"c\"".into(),
+    };
+    file.write(&f.path("run/fold_3/policy.json")).unwrap();
+    history(&f, "run/fold_3/policy.jsonl", &space, 200);
+    assert!(f.ok(&["policy", "plot", "run"]).stdout.contains("policy.svg"));
+    let svg = String::from_utf8(f.bytes("run/fold_3/policy.svg")).unwrap();
+    assert_well_formed(&svg);
+    assert!(svg.len() < 400_000, "{}", svg.len());
+    for words in [
+        "a&lt;b &amp; &quot;c&quot;, fold 3, epochs 0 to 199",
+        "rotation x, degrees",
+        ">-30<",
+        ">900<",
+    ] {
+        assert!(svg.contains(words), "{words}");
+    }
+    f.ok(&["policy", "plot", "run", "--fold", "3", "-o", "x.SVG"]);
+    assert_eq!(f.bytes("x.SVG"), f.bytes("run/fold_3/policy.svg"));
+
+    // A small space: only what was searched is drawn.
+    std::fs::create_dir_all(f.path("small")).unwrap();
+    policy_file(&f, "small/policy.json", true);
+    let small = PolicyFile::read(&f.path("small/policy.json")).unwrap().space;
+    history(&f, "small/policy.jsonl", &small, 1);
+    f.ok(&["policy", "plot", "small/policy.json", "-o", "small.svg"]);
+    let svg = String::from_utf8(f.bytes("small.svg")).unwrap();
+    assert_well_formed(&svg);
+    assert!(svg.contains("scale, factor") && !svg.contains("rotation y"), "{svg}");
+
+    let refuse = |more: &[&str], code, words: &[&str]| {
+        f.refused(&[&["policy", "plot"], more].concat(), code, words);
+    };
+    refuse(&["run", "-o", "x.png"], 2, &["x.png", ".svg"]);
+    refuse(&["run", "-o", "svg"], 2, &["'svg'"]);
+    std::fs::copy(f.path("small/policy.json"), f.path("run/fold_3/policy.json")).unwrap();
+    refuse(&["run"], 1, &["epoch 0", "search space"]);
+    std::fs::write(f.path("run/fold_3/policy.jsonl"), "{}\n").unwrap();
+    refuse(&["run"], 1, &["line 1", "policy.jsonl"]);
+    std::fs::write(f.path("run/fold_3/policy.jsonl"), "").unwrap();
+    refuse(&["run"], 1, &["no distribution"]);
+    std::fs::remove_file(f.path("run/fold_3/policy.jsonl")).unwrap();
+    refuse(&["run"], 1, &["no policy.jsonl"]);
 }

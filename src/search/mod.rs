@@ -5,6 +5,7 @@ pub mod distribution;
 pub mod export;
 pub mod file;
 pub mod log;
+pub mod plot;
 pub mod policy;
 pub mod searcher;
 pub mod space;

@@ -1,6 +1,7 @@
-//! `asng-wgpu policy show|export|sample FILE_OR_RUN`.
+//! `asng-wgpu policy show|export|sample|plot FILE_OR_RUN`.
 
 mod export;
+mod plot;
 mod sample;
 mod show;
 
@@ -23,6 +24,8 @@ enum Action {
     Export(export::Export),
     /// Draws policies from the learned distribution.
     Sample(sample::Sample),
+    /// Draws the history of a search as a picture.
+    Plot(plot::Plot),
 }
 
 impl PolicyCommand {
@@ -31,6 +34,7 @@ impl PolicyCommand {
             Action::Show(show) => show.run(),
             Action::Export(export) => export.run(),
             Action::Sample(sample) => sample.run(),
+            Action::Plot(plot) => plot.run(),
         }
     }
 }
