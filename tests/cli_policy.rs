@@ -278,3 +278,12 @@ fn a_history_becomes_a_picture() {
     std::fs::remove_file(f.path("run/fold_3/policy.jsonl")).unwrap();
     refuse(&["run"], 1, &["no policy.jsonl"]);
 }
+
+#[test]
+fn every_action_has_an_example() {
+    let f = Folder::new();
+    for action in ["show", "export", "sample", "plot"] {
+        let help = f.ok(&["policy", action, "--help"]).stdout;
+        assert!(help.contains("Example") && help.contains("--fold"), "{help}");
+    }
+}
