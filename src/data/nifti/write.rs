@@ -126,7 +126,12 @@ fn save<T: Copy>(
         w.flush()
     };
     if gzip {
-        let mut encoder = GzEncoder::new(file, Compression::default());
+        // Floating-point voxels hardly shrink further, whatever time is spent on them.
+        let level = match datatype {
+            DataType::F32 => Compression::fast(),
+            _ => Compression::default(),
+        };
+        let mut encoder = GzEncoder::new(file, level);
         put(&mut encoder).and_then(|()| encoder.finish()?.flush()).map_err(io)?;
     } else {
         let mut file = file;
