@@ -17,9 +17,10 @@ pub(super) struct NetworkFlags {
     #[arg(long, value_name = "D,H,W")]
     spacing: Option<String>,
     /// Turn all volumes to RAS first (x grows to the right, y to the front, z upward), or keep them
-    /// as they lie in their files. Predictions always come back in the file's own frame.
-    #[arg(long, value_enum, value_name = "ras|keep", default_value = "keep")]
-    reorient: Reorient,
+    /// as they lie in their files [default: keep]. Predictions always come back in the file's own
+    /// frame.
+    #[arg(long, value_enum, value_name = "ras|keep")]
+    reorient: Option<Reorient>,
     /// Samples a batch [default: 2].
     #[arg(long)]
     batch_size: Option<u32>,
@@ -57,8 +58,10 @@ impl NetworkFlags {
             Some(text) => Some(edges("--spacing", text)?),
             None => plan.as_ref().map(|p| p.preprocessing.file_spacing_mm()),
         };
-        options.reorient = self.reorient == Reorient::Ras
-            || plan.as_ref().is_some_and(|p| p.preprocessing.reorient);
+        options.reorient = match self.reorient {
+            Some(reorient) => reorient == Reorient::Ras,
+            None => plan.as_ref().is_some_and(|p| p.preprocessing.reorient),
+        };
         options.batch = self.batch_size.or(network.map(|n| n.batch)).unwrap_or(2);
         options.features = self.features.or(network.map(|n| n.base_features)).unwrap_or(32);
         options.levels = self.levels.or(network.map(|n| n.levels() as u32)).unwrap_or(0);

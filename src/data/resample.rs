@@ -318,13 +318,27 @@ fn clip_slices(
     }
 }
 
-/// Neighbours of an output voxel along one axis and the weight of the upper one.
-#[derive(Clone, Copy)]
-struct Between {
-    low: usize,
-    high: usize,
-    weight: f64,
-    nearest: usize,
+/// Neighbours of an output voxel along one axis.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Between {
+    pub low: usize,
+    pub high: usize,
+    /// Share of `high`.
+    pub weight: f64,
+    /// The nearer of the two, the upper one from halfway.
+    pub nearest: usize,
+}
+
+/// Where the output voxels of an axis lie between the input's, the border repeated.
+pub(crate) fn between(n_in: usize, n_out: usize) -> Vec<Between> {
+    let place = |i: usize| {
+        let c = coordinate(i, n_in, n_out);
+        let inside = c.clamp(0.0, (n_in - 1) as f64);
+        let low = inside.floor() as usize;
+        let high = (low + 1).min(n_in - 1);
+        Between { low, high, weight: inside - low as f64, nearest: nearest(c, n_in) }
+    };
+    (0..n_out).map(place).collect()
 }
 
 /// Resamples labels D,H,W `from` onto a grid of edges `to`: the label whose indicator is largest
@@ -340,18 +354,13 @@ pub fn resample_labels(
         return labels.to_vec();
     }
     let axes: [Vec<Between>; 3] = std::array::from_fn(|axis| {
-        let n = from[axis];
-        let between = |i: usize| {
-            let c = coordinate(i, n, to[axis]);
-            let nearest = nearest(c, n);
-            if Some(axis) == separate {
-                return Between { low: nearest, high: nearest, weight: 0.0, nearest };
+        let mut axis_between = between(from[axis], to[axis]);
+        if Some(axis) == separate {
+            for b in &mut axis_between {
+                *b = Between { low: b.nearest, high: b.nearest, weight: 0.0, ..*b };
             }
-            let c = c.clamp(0.0, (n - 1) as f64);
-            let low = c.floor() as usize;
-            Between { low, high: (low + 1).min(n - 1), weight: c - low as f64, nearest }
-        };
-        (0..to[axis]).map(between).collect()
+        }
+        axis_between
     });
     let [_, h, w] = from;
     let mut out = vec![0u8; to.iter().product()];

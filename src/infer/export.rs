@@ -5,29 +5,10 @@
 use super::predictor::Planes;
 use crate::data::orientation::Turn;
 use crate::data::preprocess::Origin;
+use crate::data::resample::{Between, between};
 use half::f16;
 use rayon::prelude::*;
 use std::collections::VecDeque;
-
-/// Where an output voxel of an axis lies between two input voxels.
-#[derive(Clone, Copy, Debug, PartialEq)]
-struct Between {
-    low: usize,
-    high: usize,
-    /// Share of the upper one.
-    weight: f32,
-}
-
-/// All output voxels of an axis: coordinate `(i + 1/2) n_in / n_out - 1/2`, the border repeated.
-fn between(n_in: usize, n_out: usize) -> Vec<Between> {
-    let place = |i: usize| {
-        let c = (i as f64 + 0.5) * n_in as f64 / n_out as f64 - 0.5;
-        let c = c.clamp(0.0, (n_in - 1) as f64);
-        let low = c.floor() as usize;
-        Between { low, high: (low + 1).min(n_in - 1), weight: (c - low as f64) as f32 }
-    };
-    (0..n_out).map(place).collect()
-}
 
 /// Turns probabilities into labels as they come.
 pub(super) struct Export {
@@ -93,7 +74,7 @@ impl Export {
         let source = Source {
             low: &self.held[z.low - self.first],
             high: &self.held[z.high - self.first],
-            weight: z.weight,
+            weight: z.weight as f32,
             edges: self.from,
         };
         let (classes, keep, axes) = (self.classes, self.probabilities.is_some(), &self.axes);
@@ -105,7 +86,7 @@ impl Export {
                 for class in 0..classes {
                     source.line(class, axes[1][row], line);
                     for ((x, label), best) in axes[2].iter().zip(&mut *labels).zip(&mut *best) {
-                        let p = line[x.low] + x.weight * (line[x.high] - line[x.low]);
+                        let p = line[x.low] + x.weight as f32 * (line[x.high] - line[x.low]);
                         if class == 0 || p > *best {
                             (*label, *best) = (class as u8, p);
                         }
@@ -150,8 +131,9 @@ impl Source<'_> {
         let row = |y: usize| (class * h + y) * w..(class * h + y + 1) * w;
         let (a, b) = (&self.low[row(y.low)], &self.low[row(y.high)]);
         let (c, d) = (&self.high[row(y.low)], &self.high[row(y.high)]);
-        let (wc, wd) = (self.weight * (1.0 - y.weight), self.weight * y.weight);
-        let (wa, wb) = (1.0 - y.weight - wc, y.weight - wd);
+        let share = y.weight as f32;
+        let (wc, wd) = (self.weight * (1.0 - share), self.weight * share);
+        let (wa, wb) = (1.0 - share - wc, share - wd);
         for (i, v) in line.iter_mut().enumerate() {
             *v = (wa * a[i] + wb * b[i]) + (wc * c[i] + wd * d[i]);
         }

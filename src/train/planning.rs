@@ -277,6 +277,7 @@ pub fn plan(
     };
     let fingerprint = preprocess::survey(&dataset, &dataset.cases, &how, progress)?;
     let preprocessing = fingerprint.preprocessing(options.spacing_mm);
+    fingerprint.check_sizes(&preprocessing)?;
     let gpu = Gpu::open(&options.adapter, options.checked_shaders)?;
     let variant = selftest::choose(&gpu)?;
     let searching = searcher.learns();

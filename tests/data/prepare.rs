@@ -1,7 +1,7 @@
 //! Preparing data sets of mixed grids, with and without a cache.
 
 use asng_wgpu::data::nifti::{Header, write_image, write_labels};
-use asng_wgpu::data::preprocess::{PrepareOptions, Prepared, prepare, prepare_all};
+use asng_wgpu::data::preprocess::{PrepareOptions, Prepared, prepare, prepare_all, survey};
 use asng_wgpu::data::{Dataset, PreparedCase};
 use std::path::Path;
 
@@ -99,6 +99,22 @@ fn what_is_zero_stays_zero_through_resampling() {
         assert!((zero - (1.0 - std::f64::consts::PI / 6.0)).abs() < 0.1, "{}: {zero}", c.name);
         let mean: f32 = voxels.image.iter().sum();
         assert!((mean / voxels.image.len() as f32).abs() < 1e-3);
+    }
+}
+
+#[test]
+fn a_spacing_that_would_blow_a_case_up_is_refused_by_name() {
+    for mm in [1e6, f64::from(f32::MAX)] {
+        let dir = tempfile::tempdir().unwrap();
+        let d = dataset(dir.path(), &[([8; 3], [1.0; 3]), ([8; 3], [1.0; 3]), ([8; 3], [mm; 3])]);
+        let error = prepare_all(&d, &d.cases, 1).unwrap_err().to_string();
+        assert!(error.contains("c2.nii.gz") && error.contains("spacing"), "{error}");
+        let found = survey(&d, &d.cases, &PrepareOptions::default(), &mut |_| ()).unwrap();
+        let by = found.preprocessing(None);
+        let error = found.check_sizes(&by).unwrap_err().to_string();
+        assert!(error.contains("'c2'") && error.contains("--spacing"), "{error}");
+        // What plans ask of such a data set does not overflow.
+        assert!(found.median_shape(&by) == [8; 3]);
     }
 }
 

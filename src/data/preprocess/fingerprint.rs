@@ -3,6 +3,7 @@
 
 use super::normalise::percentile;
 use super::{Intensities, LoadedImage, Preprocessing};
+use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 
 /// Share of the volumes that cropping removes, above which statistics are taken over non-zero
@@ -81,6 +82,17 @@ impl Fingerprint {
         })
     }
 
+    /// Refuses a data set in which a wrong spacing would blow a case up.
+    ///
+    /// # Errors
+    /// [`Error::Input`] naming the first such case.
+    pub fn check_sizes(&self, by: &Preprocessing) -> Result<()> {
+        let channels = self.ct.len();
+        self.cases.iter().try_for_each(|c| {
+            check_prepared_size(|| c.name.clone(), channels, c.crop_shape, c.spacing_mm, by)
+        })
+    }
+
     /// Voxels of the largest prepared case.
     pub fn largest_case(&self, by: &Preprocessing) -> usize {
         let voxels = |c: &CaseFacts| -> usize {
@@ -115,6 +127,30 @@ pub(super) fn prepared_shape(
         return shape;
     }
     crate::data::resample::resampled_shape(shape, spacing, by.spacing_mm)
+}
+
+/// Most values of a prepared image: they are counted by 32 bits.
+const MOST_VALUES: usize = u32::MAX as usize;
+
+/// Refuses an image (edges and spacing D, H, W of the file) that would have too many values when it
+/// is prepared; `name` is that of its file or case.
+pub(super) fn check_prepared_size(
+    name: impl Fn() -> String,
+    channels: usize,
+    crop_shape: [usize; 3],
+    spacing_mm: [f64; 3],
+    by: &Preprocessing,
+) -> Result<()> {
+    let shape = prepared_shape(crop_shape, spacing_mm, by);
+    let values = shape.iter().try_fold(channels, |n, &edge| n.checked_mul(edge));
+    if values.is_some_and(|n| n <= MOST_VALUES) {
+        return Ok(());
+    }
+    Err(Error::Input(format!(
+        "'{}' has {crop_shape:?} voxels of {spacing_mm:?} mm (z, y, x), far too many on a grid of {:?} mm; correct the spacing in its header, or give a coarser --spacing",
+        name(),
+        by.file_spacing_mm()
+    )))
 }
 
 /// Whether two spacings differ by less than a thousandth.

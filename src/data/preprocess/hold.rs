@@ -81,6 +81,10 @@ impl Pool {
     /// Keeps voxels, and drops what was unused for longest beyond the bound.
     pub fn add(&self, file: PathBuf, voxels: Arc<Voxels>) {
         let mut held = self.lock();
+        // Two threads may have read it at once.
+        if held.iter().any(|(known, _)| *known == file) {
+            return;
+        }
         held.push_back((file, voxels));
         let mut bytes: u64 = held.iter().map(|(_, v)| v.bytes()).sum();
         while bytes > self.most_bytes {

@@ -1,7 +1,7 @@
 //! From files to prepared images and cases.
 
 use super::cache::{self, Stored};
-use super::fingerprint::{foreground_values, prepared_shape, same_spacing};
+use super::fingerprint::{check_prepared_size, foreground_values, prepared_shape, same_spacing};
 use super::hold::{Held, Pool, Voxels};
 use super::load::{LoadedImage, bad, load_image};
 use super::normalise::{nonzero_mask, normalise_within};
@@ -43,9 +43,6 @@ pub struct Progress {
     pub of: usize,
 }
 
-/// Most voxels of a prepared image: they are counted by 32 bits.
-const MOST_VOXELS: usize = u32::MAX as usize;
-
 /// Loads one image and prepares it by a run's parameters, for prediction.
 ///
 /// # Errors
@@ -62,19 +59,8 @@ pub fn prepare_image(
 
 /// Refuses images that a wrong spacing would blow up.
 fn check_size(loaded: &LoadedImage, by: &Preprocessing, file: Option<&PathBuf>) -> Result<()> {
-    let shape = prepared_shape(loaded.shape, loaded.spacing_mm, by);
-    let voxels = shape.iter().try_fold(loaded.channels, |n, &e| n.checked_mul(e));
-    if voxels.is_none_or(|n| n > MOST_VOXELS) {
-        let path = file.cloned().unwrap_or_default();
-        return Err(bad(
-            &path,
-            format!(
-                "has {:?} voxels of {:?} mm (z, y, x), which would become {shape:?} of {:?} mm; correct the spacing in its header",
-                loaded.shape, loaded.spacing_mm, by.spacing_mm
-            ),
-        ));
-    }
-    Ok(())
+    let name = || file.cloned().unwrap_or_default().display().to_string();
+    check_prepared_size(name, loaded.channels, loaded.shape, loaded.spacing_mm, by)
 }
 
 /// Turns, resamples and normalises an image.
@@ -452,7 +438,8 @@ fn fingerprint(
     if let Some(known) = file.as_deref().and_then(cache::read_fingerprint) {
         return Ok((known, Vec::new()));
     }
-    let room = AtomicU64::new(room);
+    // The prepared cases will want room while these are still there.
+    let room = AtomicU64::new(room / 2);
     let found = workers.each("reading", cases.len(), |i| {
         Ok(facts(&cases[i], load_case(dataset, &cases[i], options.reorient)?, &ct, &room))
     })?;
