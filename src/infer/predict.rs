@@ -336,7 +336,6 @@ fn groups(options: &PredictOptions) -> Result<(Vec<Group>, String)> {
     let mut first: Option<(&Path, RunConfig)> = None;
     for run in &options.runs {
         let config = RunConfig::read(run)?;
-        config.preprocessing.validate()?;
         if let Some((other, known)) = &first
             && (known.dataset.labels != config.dataset.labels
                 || known.dataset.channels.len() != config.dataset.channels.len())

@@ -104,6 +104,7 @@ impl Listing {
         if self.draws.is_empty() {
             return Err("it holds no draws".into());
         }
+        self.preprocessing.validate().map_err(|e| e.to_string())?;
         if self.patch.iter().any(|&e| e == 0 || e > MOST_EDGE) {
             return Err(format!("its patch has edges {:?}", self.patch));
         }

@@ -92,15 +92,12 @@ fn load(
     by: Option<&Preprocessing>,
 ) -> Result<Source> {
     let channels = ct.len();
-    if let Some(by) = by {
-        by.validate()?;
-        if !by.ct.is_empty() && by.ct.len() != channels {
-            return Err(Error::Input(format!(
-                "the normalisation to repeat is for {} channels, but '{name}' has {channels}; give \
-                 a case of the same data set",
-                by.ct.len()
-            )));
-        }
+    if let Some(by) = by.filter(|by| !by.ct.is_empty() && by.ct.len() != channels) {
+        return Err(Error::Input(format!(
+            "the normalisation to repeat is for {} channels, but '{name}' has {channels}; give a \
+             case of the same data set",
+            by.ct.len()
+        )));
     }
     let (image, labels, preprocessing) = prepare_labelled(images, label.as_deref(), ct, by)?;
     let header = image.origin.prepared_header(preprocessing.axes, image.shape);

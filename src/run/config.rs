@@ -98,6 +98,7 @@ impl RunConfig {
         let config: RunConfig =
             serde_path_to_error::deserialize(value).map_err(|e| refuse(e.to_string()))?;
         config.plan.validate()?;
+        config.preprocessing.validate().map_err(|e| refuse(e.to_string()))?;
         Ok(config)
     }
 }

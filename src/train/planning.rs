@@ -69,7 +69,7 @@ impl PlanFile {
             )));
         }
         plan.network.validate()?;
-        plan.preprocessing.validate()?;
+        plan.preprocessing.validate().map_err(|e| refuse(e.to_string()))?;
         Ok(plan)
     }
 }

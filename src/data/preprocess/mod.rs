@@ -60,20 +60,20 @@ impl Preprocessing {
     /// Refuses what no data set decides: a file may have been edited.
     ///
     /// # Errors
-    /// [`Error::Input`] naming the value.
+    /// [`Error::Input`] naming the value; whoever read it adds the file and the way out.
     pub fn validate(&self) -> Result<()> {
         let mut axes = self.axes;
         axes.sort_unstable();
         let spacing_mm = self.spacing_mm;
         if axes != [0, 1, 2] {
             return Err(Error::Input(format!(
-                "the preprocessing names the axes {:?}, but they must be 0, 1 and 2 in any order; undo the change",
+                "the preprocessing names the axes {:?}, but they must be 0, 1 and 2 in any order",
                 self.axes
             )));
         }
         if !spacing_mm.iter().all(|&mm| mm.is_finite() && mm > 0.0) {
             return Err(Error::Input(format!(
-                "the preprocessing has voxels of {spacing_mm:?} mm, but they must be larger than 0; undo the change"
+                "the preprocessing has voxels of {spacing_mm:?} mm, but they must be larger than 0"
             )));
         }
         Ok(())
