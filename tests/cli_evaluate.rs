@@ -207,6 +207,14 @@ fn runs_are_compared_case_by_case() {
     assert!((hd["difference"].as_f64().unwrap() + 0.4).abs() < 1e-12, "{hd}");
     assert_eq!(json, f.ok(&["compare", "a", "b", "--json", "--seed", "3"]).stdout);
 
+    // Two seeds of a setting count by their mean: half the difference.
+    let done = f.ok(&["compare", "a", "both=a,b", "--json", "--metric", "Dice"]);
+    let report: serde_json::Value = serde_json::from_str(&done.stdout).unwrap();
+    let row = &report["comparisons"][0];
+    assert_eq!((&row["run"], &row["label"]), (&"both".into(), &"1".into()));
+    assert!((row["difference"].as_f64().unwrap() - 0.1).abs() < 1e-12, "{row}");
+    f.refused(&["compare", "a", "a,nowhere"], 1, &["'nowhere'"]);
+
     let one = f.ok(&["compare", "a", "b", "--metric", "ASSD"]);
     assert!(one.stdout.contains("ASSD") && !one.stdout.contains("Dice"), "{}", one.all());
     let noted = Summary { validation_used_in_search: true, ..summary(&f, "b/summary.json") };

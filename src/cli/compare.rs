@@ -5,7 +5,7 @@ use super::table::table;
 use super::{print, say};
 use crate::error::{Error, Result};
 use crate::files;
-use crate::infer::compare::find_summary;
+use crate::infer::compare::find_setting;
 use crate::metrics::comparison::{Compared, Comparison, NamedSummary, compare};
 use crate::metrics::statistics::RESAMPLES;
 use serde_json::{Value, json};
@@ -20,6 +20,7 @@ const NAMED_CASES: usize = 10;
 #[command(after_long_help = "\
 Example:
   asng-wgpu compare runs/plain runs/searched
+  asng-wgpu compare plain=runs/p0,runs/p1 searched=runs/s0,runs/s1
 
 The first run is the baseline. Differences are run - baseline, paired by case, over the cases
 that all runs have; a case whose measure is undefined under one of the two does not count in
@@ -27,11 +28,13 @@ that row. `mean` averages a case's labels. The interval covers the mean differen
 (percentiles of 10000 bootstrap resamples of the cases). p is that of Wilcoxon's two-sided
 signed-rank test as SciPy computes it by default: zeros dropped, exact for up to 50 cases (13
 with ties or zeros), otherwise the normal approximation corrected for ties. p is not corrected
-for the number of rows.")]
+for the number of rows. Of runs joined by commas each case has the mean of its values, so the interval
+tells how cases differ, not how seeds do.")]
 pub(super) struct Compare {
-    /// Runs, folders with a summary.json, or summary.json files; the first is the baseline.
-    #[arg(num_args = 2.., required = true, value_name = "RUN")]
-    runs: Vec<PathBuf>,
+    /// Runs, folders with a summary.json, or summary.json files; several joined by commas, such as
+    /// the seeds of one setting, count as one by their mean. The first is the baseline.
+    #[arg(num_args = 2.., required = true, value_name = "[NAME=]RUN[,RUN...]")]
+    runs: Vec<String>,
     /// Measures to compare, by their names in summary.json [default: Dice,HD95,NSD].
     #[arg(long, value_delimiter = ',', value_name = "NAME")]
     metric: Vec<String>,
@@ -49,7 +52,7 @@ pub(super) struct Compare {
 impl Compare {
     pub(super) fn run(&self) -> Result<()> {
         let runs: Vec<NamedSummary> =
-            self.runs.iter().map(|source| find_summary(source)).collect::<Result<_>>()?;
+            self.runs.iter().map(|source| find_setting(source)).collect::<Result<_>>()?;
         for run in runs.iter().filter(|run| run.summary.validation_used_in_search) {
             say(&format!(
                 "warning: the search of '{}' judged its candidates on these cases, so its metrics \

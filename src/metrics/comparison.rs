@@ -1,7 +1,7 @@
 //! The same cases under several runs: paired differences to the first run, the baseline.
 
 use super::statistics::{Paired, mean};
-use super::summary::{Metrics, Summary};
+use super::summary::{CaseMetrics, Metrics, Number, Summary};
 use crate::data::dataset::case_name;
 use crate::{Error, Result};
 use std::collections::{BTreeMap, BTreeSet};
@@ -122,6 +122,42 @@ pub fn compare(runs: &[NamedSummary], metrics: &[String], seed: u64) -> Result<C
     Ok(Compared { cases, left_out, rows })
 }
 
+/// The average of several runs of one setting: each measure of a case is the mean of those that are
+/// finite; only cases that all runs have remain.
+///
+/// # Errors
+/// [`Error::Input`] when a run holds a case twice, or no case is in all of them.
+pub fn average(name: &str, runs: &[NamedSummary]) -> Result<NamedSummary> {
+    let by_case: Vec<Cases> = runs.iter().map(cases_of).collect::<Result<_>>()?;
+    let first = runs.iter().take(1).flat_map(|run| &run.summary.metric_per_case);
+    let mut cases = Vec::new();
+    for case in first {
+        let key = case_name(Path::new(&case.prediction_file));
+        let Some(of_runs) = by_case.iter().map(|cases| cases.get(&key)).collect::<Option<Vec<_>>>()
+        else {
+            continue;
+        };
+        let mean_of = |label: &String, metric: &String| {
+            let values = of_runs.iter().filter_map(|labels| labels.get(label)?.get(metric));
+            let finite: Vec<f64> = values.map(|v| v.value()).filter(|v| v.is_finite()).collect();
+            Number::Float(mean(&finite))
+        };
+        let metrics = case.metrics.iter().map(|(label, metrics)| {
+            let means = metrics.keys().map(|metric| (metric.clone(), mean_of(label, metric)));
+            (label.clone(), means.collect())
+        });
+        cases.push(CaseMetrics { metrics: metrics.collect(), ..case.clone() });
+    }
+    if cases.is_empty() {
+        return Err(Error::Input(format!(
+            "no case is in all of '{name}'; average runs of the same fold of the same data set"
+        )));
+    }
+    let validation_used_in_search = runs.iter().any(|run| run.summary.validation_used_in_search);
+    let summary = Summary { validation_used_in_search, ..Summary::of(cases) };
+    Ok(NamedSummary { name: name.into(), summary })
+}
+
 fn cases_of(run: &NamedSummary) -> Result<Cases<'_>> {
     let mut cases = Cases::new();
     for case in &run.summary.metric_per_case {
@@ -153,7 +189,6 @@ fn has_metric(run: &NamedSummary, metric: &str) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::metrics::summary::{CaseMetrics, Number};
 
     fn run(name: &str, cases: &[(&str, &[(&str, f64)])]) -> NamedSummary {
         let case = |(name, labels): &(&str, &[(&str, f64)])| CaseMetrics {
@@ -203,6 +238,22 @@ mod tests {
         assert!((found.rows[0].paired.mean - 0.15).abs() < 1e-12);
         let same = compare(&[a.clone(), a], &dice(), 0).unwrap();
         assert!(same.rows.iter().all(|r| r.paired.mean == 0.0 && r.paired.p == 1.0));
+    }
+
+    #[test]
+    fn an_average_has_the_mean_of_each_case_that_all_runs_have() {
+        let a = run("a", &[("c1", &[("1", 0.5), ("2", f64::NAN)]), ("c2", &[("1", 0.25)])]);
+        let b = run("b", &[("c3", &[("1", 0.1)]), ("c1", &[("1", 1.0), ("2", 0.5)])]);
+        let both = average("s", &[a.clone(), b.clone()]).unwrap();
+        let [case] = &both.summary.metric_per_case[..] else { panic!("one case is in both") };
+        assert_eq!(case_name(Path::new(&case.prediction_file)), "c1");
+        assert_eq!(case.metrics["1"]["Dice"].value(), 0.75);
+        assert_eq!(case.metrics["2"]["Dice"].value(), 0.5);
+        assert_eq!(both.summary.mean["1"]["Dice"].value(), 0.75);
+        let alone = average("s", std::slice::from_ref(&a)).unwrap();
+        assert_eq!(alone.summary.mean["1"], a.summary.mean["1"]);
+        let apart = run("apart", &[("c9", &[("1", 0.5)])]);
+        assert!(average("s", &[a, apart]).unwrap_err().to_string().contains("no case is in all"));
     }
 
     #[test]
