@@ -185,6 +185,19 @@ fn an_interrupted_training_without_a_search_goes_on_to_the_same_bits() {
 }
 
 #[test]
+fn policy_gradients_with_a_step_by_each_candidate_go_on_to_the_same_bits() {
+    let folder = Folder::new();
+    let more =
+        "--searcher reinforce --candidate-updates each --search-batches 2 --search-share 0.5";
+    let (whole, parts) = whole(&folder, more);
+    let again = interrupt(&folder, &tiny("parts/run", more), "-INT", &["epoch 2/4"]);
+    let other = again.replace("--search-batches 2", "--search-batches 3");
+    refused(&folder, &other, 2, &["--search-batches"]);
+    ok(&folder, &again);
+    assert_same(&whole, &parts, 0);
+}
+
+#[test]
 fn a_training_that_is_killed_again_and_again_goes_on_to_the_same_bits() {
     let folder = Folder::new();
     let more = "--search-mode paper";

@@ -5,6 +5,7 @@ use asng_wgpu::search::asng::{Asng, AsngOptions, UpdateOutcome, theta_min};
 use asng_wgpu::search::distribution::Categorical;
 use asng_wgpu::search::file::{PolicyFile, VERSION};
 use asng_wgpu::search::policy::{Interval, Policy};
+use asng_wgpu::search::reinforce::Reinforce;
 use asng_wgpu::search::searcher::{
     AsngSearcher, Constant, Frozen, Outcome, SearchInit, Searcher, fixed_from_file,
 };
@@ -204,6 +205,38 @@ fn asng_finds_the_better_policies() {
     let theta = searcher.theta().unwrap();
     assert!(theta.mean_entropy() < 11f64.ln());
     assert_distribution(theta);
+}
+
+#[test]
+fn policy_gradients_find_the_better_policies_and_go_on_identically() {
+    let space = Space::default();
+    let start = || Reinforce::new(space.clone(), SearchInit::Uniform.theta(&space).unwrap());
+    let go = |searcher: &mut Reinforce, rng: &mut ChaCha8Rng, rounds: usize| {
+        for _ in 0..rounds {
+            let candidates = searcher.ask(rng, 2);
+            let losses: Vec<f64> =
+                candidates.iter().map(|c| c.policy.p_gamma - c.policy.p_elastic).collect();
+            searcher.tell(&candidates, &losses);
+        }
+    };
+    let mut rng = ChaCha8Rng::seed_from_u64(3);
+    let mut first = start();
+    go(&mut first, &mut rng, 2000);
+    let policy = first.policy();
+    assert!(policy.p_gamma <= 0.1 && policy.p_elastic >= 0.9, "{policy:?}");
+    for row in first.theta().unwrap().rows() {
+        assert!((row.iter().sum::<f64>() - 1.0).abs() < 1e-12 && row.iter().all(|p| *p > 0.0));
+    }
+    let saved = serde_json::to_string(&first.state()).unwrap();
+    let mut second = start();
+    second.restore(&serde_json::from_str(&saved).unwrap()).unwrap();
+    let mut rng_2 = rng.clone();
+    go(&mut first, &mut rng, 50);
+    go(&mut second, &mut rng_2, 50);
+    assert_eq!(first.state(), second.state());
+    for bad in ["null", "{}", "[{\"logits\": [[0.0]], \"moments\": null}, [[1.0]]]"] {
+        assert!(second.restore(&serde_json::from_str(bad).unwrap()).is_err(), "{bad}");
+    }
 }
 
 #[test]

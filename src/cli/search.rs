@@ -1,6 +1,8 @@
 //! Flags of the augmentation search; `train` and `plan` share them.
 
-use crate::train::{SearchMode, SearchOptions, SearchValidation, SearcherKind};
+use crate::train::{
+    CandidateUpdates, SearchMode, SearchOptions, SearchValidation, SearchVariables, SearcherKind,
+};
 use std::path::PathBuf;
 
 #[derive(clap::Args, Debug)]
@@ -23,6 +25,15 @@ pub(super) struct SearchFlags {
     /// the fold's own validation cases (their results are optimistic then).
     #[arg(long, value_enum, default_value = "inner")]
     search_val: SearchValidation,
+    /// With --search-val inner: the share of the training cases that is set aside.
+    #[arg(long, default_value_t = 0.25, value_name = "SHARE")]
+    search_share: f64,
+    /// Validation batches that judge each candidate.
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    search_batches: u64,
+    /// One weight step by the mean gradient of the candidates, or a step by each.
+    #[arg(long, value_enum, default_value = "mean")]
+    candidate_updates: CandidateUpdates,
     /// A policy step every so many iterations.
     #[arg(long, default_value_t = 1)]
     search_every: u64,
@@ -36,23 +47,29 @@ pub(super) struct SearchFlags {
     /// TOML or JSON file with another policy space.
     #[arg(long)]
     space: Option<PathBuf>,
+    /// Search or draw all variables of the space, or the probabilities of the transforms alone.
+    #[arg(long, value_enum, default_value = "all")]
+    searcher_variables: SearchVariables,
 }
 
 impl SearchFlags {
     /// The flags, resolved.
     pub fn options(&self) -> SearchOptions {
         let searcher = self.searcher;
-        let learns = matches!(searcher, SearcherKind::Asng | SearcherKind::Sng);
         SearchOptions {
             searcher,
             policy: self.policy.clone(),
-            lambda: self.lambda.unwrap_or(if learns { 2 } else { 1 }),
+            lambda: self.lambda.unwrap_or(if searcher.learns() { 2 } else { 1 }),
             mode: self.search_mode,
+            updates: self.candidate_updates,
             validation: self.search_val,
+            share: self.search_share,
+            batches: self.search_batches,
             every: self.search_every,
             until: self.search_until,
             init: self.search_init.clone(),
             space: self.space.clone(),
+            variables: self.searcher_variables,
         }
     }
 }

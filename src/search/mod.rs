@@ -7,5 +7,6 @@ pub mod file;
 pub mod log;
 pub mod plot;
 pub mod policy;
+pub mod reinforce;
 pub mod searcher;
 pub mod space;

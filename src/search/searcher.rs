@@ -98,7 +98,7 @@ pub trait Searcher: Send {
     }
 }
 
-fn foreign_state(name: &str, why: &str) -> Error {
+pub(super) fn foreign_state(name: &str, why: &str) -> Error {
     Error::Input(format!(
         "the checkpoint's search state does not fit the searcher '{name}' ({why}); \
          resume with the searcher and space that the run started with"
@@ -158,7 +158,12 @@ impl SearchInit {
 }
 
 /// Draws from a distribution over a space.
-fn draw(theta: &Categorical, space: &Space, rng: &mut ChaCha8Rng, lambda: usize) -> Vec<Candidate> {
+pub(super) fn draw(
+    theta: &Categorical,
+    space: &Space,
+    rng: &mut ChaCha8Rng,
+    lambda: usize,
+) -> Vec<Candidate> {
     let one = |_| {
         let indices = theta.sample(rng);
         Candidate { policy: Policy::from_indices(space, &indices), indices }

@@ -1,6 +1,7 @@
 //! The operations of a training, recorded and placed in memory: everything of a session that needs
 //! no device, so that its memory is known before there is any.
 
+use super::options::CandidateUpdates;
 use super::results::ResultLayout;
 use crate::augment::batch::{Augmenter, AugmenterSpec};
 use crate::error::Result;
@@ -33,8 +34,10 @@ impl Candidates {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct SessionSpec {
     pub candidates: Candidates,
-    /// Whether candidates are judged by trial steps.
-    pub search: bool,
+    /// Whether the weight steps are made by the mean gradient or by one after the other.
+    pub updates: CandidateUpdates,
+    /// Validation batches that judge a candidate after its trial step; 0 without a search.
+    pub judging: usize,
     /// Voxels of the largest source box.
     pub source_voxels: u64,
 }
@@ -47,7 +50,8 @@ pub(super) struct Blueprint {
     pub placed: MemoryPlan,
     pub state: TrainingState,
     pub augmenter: Augmenter,
-    pub validation: Batch,
+    /// The batches that judge candidates; one at least, for the online validation.
+    pub validation: Vec<Batch>,
     pub optimizer: Optimizer,
     pub results: SlotId,
     pub layout: ResultLayout,
@@ -63,11 +67,13 @@ pub(super) struct Recordings {
     pub warp: Recording,
     /// Loss and gradient of the batch.
     pub learn: Recording,
-    /// Trial step and its loss on the validation batch; where there is a search.
+    /// Trial step and its losses on the validation batches; where there is a search.
     pub trial: Option<Recording>,
-    /// Puts a candidate's losses aside and its gradient to the sum.
+    /// Puts a candidate's losses aside, and its gradient to the sum or aside too.
     pub keep: Vec<Recording>,
-    pub step: Recording,
+    /// The weight steps of an iteration.
+    pub steps: Vec<Recording>,
+    /// Loss of the first validation batch.
     pub validate: Recording,
 }
 
@@ -89,7 +95,9 @@ impl Blueprint {
         let mut tensors = Tensors::new(caps);
         let state = TrainingState::new(&mut tensors, &net, optimizer);
         let training = batch_slots(&mut tensors, plan, "batch")?;
-        let validation = batch_slots(&mut tensors, plan, "validation batch")?;
+        let validation = (0..spec.judging.max(1))
+            .map(|_| batch_slots(&mut tensors, plan, "validation batch"))
+            .collect::<Result<Vec<_>>>()?;
         let augmenter = Augmenter::new(
             &mut tensors,
             AugmenterSpec {
@@ -110,36 +118,47 @@ impl Blueprint {
             record_loss(l, &net, state.parameters, Some(state.gradient), training, &deep)
         })?;
         let ranges = net.parameters.trained_ranges(&deep.head_weights);
-        let trial = if spec.search {
+        let trial = if spec.judging > 0 {
             let bytes = net.parameters.elements() * 4;
             let trial = build.tensors.slots.buffer("trial parameters", bytes, Lifetime::Persistent);
             Some(build.record(|l| {
                 record_update(l, &state, state.gradient, ranges.clone(), Some(trial));
-                record_loss(l, &net, trial, None, validation, &full)
+                let losses =
+                    validation.iter().map(|batch| record_loss(l, &net, trial, None, *batch, &full));
+                losses.collect::<Result<Vec<_>>>()
             })?)
         } else {
             None
         };
         let (trial, trial_losses) = trial.unzip();
         let (validate, validate_losses) =
-            build.record(|l| record_loss(l, &net, state.parameters, None, validation, &full))?;
+            build.record(|l| record_loss(l, &net, state.parameters, None, validation[0], &full))?;
         let rows = spec.candidates.all();
-        let layout = ResultLayout { train, trial: trial_losses, rows };
+        let steps = match spec.updates {
+            CandidateUpdates::Mean => 1,
+            CandidateUpdates::Each => spec.candidates.weights,
+        };
+        let layout = ResultLayout { train, trial: trial_losses.unwrap_or_default(), rows, steps };
         let results =
             build.tensors.slots.buffer("results", layout.len() as u64 * 4, Lifetime::Persistent);
-        let (keep, mean) =
+        let (keep, gradients) =
             keep_recordings(&mut build, &net, &state, &layout, results, spec.candidates)?;
-        let (step, ()) = build.record(|l| {
-            record_update(l, &state, mean, ranges, None);
-            l.recording.commands.push(layout.keep_norm(state.norm, results));
-            Ok(())
-        })?;
+        let mut steps = Vec::new();
+        for (number, gradient) in gradients.into_iter().enumerate() {
+            let (step, ()) = build.record(|l| {
+                record_update(l, &state, gradient, ranges.clone(), None);
+                l.recording.commands.push(layout.keep_norm(number, state.norm, results));
+                Ok(())
+            })?;
+            steps.push(step);
+        }
         let mut all: Vec<&Recording> = vec![&augment, &warp, &learn];
         all.extend(&trial);
         all.extend(&keep);
-        all.extend([&step, &validate]);
+        all.extend(&steps);
+        all.push(&validate);
         let placed = MemoryPlan::new(&tensors.slots, &all);
-        let recordings = Recordings { augment, warp, learn, trial, keep, step, validate };
+        let recordings = Recordings { augment, warp, learn, trial, keep, steps, validate };
         Ok(Blueprint {
             net,
             variant,
@@ -192,7 +211,8 @@ impl Build<'_> {
 }
 
 /// One recording a candidate that keeps its losses in its row of `results`; those that count for
-/// the weights also add their gradient. Returns the slot where the mean gradient ends up.
+/// the weights also add their gradient, or keep it where each makes a step of its own. Returns the
+/// slots where the gradients of the weight steps end up.
 fn keep_recordings(
     build: &mut Build,
     net: &UNet,
@@ -200,26 +220,32 @@ fn keep_recordings(
     layout: &ResultLayout,
     results: SlotId,
     candidates: Candidates,
-) -> Result<(Vec<Recording>, SlotId)> {
+) -> Result<(Vec<Recording>, Vec<SlotId>)> {
     let elements = net.parameters.elements();
     let weights = candidates.weights;
-    let sums: Vec<SlotId> = (0..weights.min(2))
-        .filter(|_| weights > 1)
-        .map(|_| build.tensors.slots.buffer("mean gradient", elements * 4, Lifetime::Persistent))
+    let each = layout.steps > 1;
+    let buffers = match weights {
+        1 => 0,
+        _ if each => weights,
+        _ => 2,
+    };
+    let name = if each { "candidate gradient" } else { "mean gradient" };
+    let kept: Vec<SlotId> = (0..buffers)
+        .map(|_| build.tensors.slots.buffer(name, elements * 4, Lifetime::Persistent))
         .collect();
     let mut recordings = Vec::new();
     for row in 0..candidates.all() {
         let (recording, ()) = build.record(|l| {
             l.recording.commands.extend(layout.keep(row, state.norm, results));
-            if weights > 1 && row == 0 {
-                let (from, to) = ((state.gradient, 0), (sums[0], 0));
+            if weights > 1 && row < weights && (each || row == 0) {
+                let (from, to) = ((state.gradient, 0), (kept[row], 0));
                 l.recording.commands.push(Command::Copy { from, to, bytes: elements * 4 });
             } else if weights > 1 && row < weights {
                 let last = row + 1 == weights;
                 Average {
-                    a: sums[(row - 1) % 2],
+                    a: kept[(row - 1) % 2],
                     b: state.gradient,
-                    result: sums[row % 2],
+                    result: kept[row % 2],
                     scale: if last { 1.0 / weights as f32 } else { 1.0 },
                     len: elements,
                 }
@@ -229,6 +255,10 @@ fn keep_recordings(
         })?;
         recordings.push(recording);
     }
-    let mean = if weights > 1 { sums[(weights - 1) % 2] } else { state.gradient };
-    Ok((recordings, mean))
+    let gradients = match weights {
+        1 => vec![state.gradient],
+        _ if each => kept,
+        _ => vec![kept[(weights - 1) % 2]],
+    };
+    Ok((recordings, gradients))
 }

@@ -2,7 +2,7 @@
 
 use super::blueprint::{Blueprint, Candidates, SessionSpec};
 use super::feed::source_voxels;
-use super::options::TrainOptions;
+use super::options::{CandidateUpdates, TrainOptions};
 use super::planning::Wanted;
 use super::session::Session;
 use crate::error::Result;
@@ -66,7 +66,8 @@ impl Rehearsal {
         let bytes = caps.max_binding_bytes;
         let spec = SessionSpec {
             candidates: how.candidates(),
-            search: !matches!(how, Rehearsed::Plain(_)),
+            updates: CandidateUpdates::Mean,
+            judging: usize::from(!matches!(how, Rehearsed::Plain(_))),
             source_voxels: source_voxels(voxels, u64::from(plan.in_channels), plan.patch, bytes),
         };
         let blueprint = Blueprint::new(caps, variant, Optimizer::Adam, false, plan, spec)?;
@@ -84,7 +85,10 @@ impl Rehearsal {
         for sample in 0..batch {
             session.upload_source(sample, &image, &labels)?;
         }
-        session.upload_validation(&image.repeat(batch as usize), &labels.repeat(batch as usize))?;
+        let (image, labels) = (image.repeat(batch as usize), labels.repeat(batch as usize));
+        for number in 0..spec.judging.max(1) {
+            session.upload_validation(number, &image, &labels)?;
+        }
         let record = WarpRecord::copy(&Placement::whole(patch, [0; 3], patch))
             .affine([[0.9, 0.2, 0.0], [-0.2, 0.9, 0.1], [0.0, -0.1, 0.9]])
             .elastic(450.0, 11.0, 7, false)?
@@ -93,7 +97,7 @@ impl Rehearsal {
             session,
             draws: vec![record; batch as usize],
             candidates: spec.candidates,
-            judges: spec.search,
+            judges: spec.judging > 0,
             learn_flops,
             bytes,
         })
@@ -114,7 +118,9 @@ impl Rehearsal {
             }
             session.keep(row)?;
             if row + 1 == candidates.weights {
-                session.step(1e-4)?;
+                for number in 0..session.steps_an_iteration() {
+                    session.step(number, 1e-4)?;
+                }
             }
         }
         session.finish()?;

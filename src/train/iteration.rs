@@ -3,7 +3,7 @@
 
 use super::epoch::Tally;
 use super::feed::{Drawing, Feed, plain};
-use super::options::SearchMode;
+use super::options::{CandidateUpdates, SearchMode};
 use super::session::Session;
 use super::stages::{Stage, StageClock};
 use crate::data::rng::{self, Purpose};
@@ -17,6 +17,8 @@ pub(super) struct PolicyStep<'a> {
     pub validation: &'a mut Feed,
     /// Which candidates are judged.
     pub mode: SearchMode,
+    /// Batches that judge each.
+    pub batches: u64,
 }
 
 /// What runs iterations.
@@ -26,6 +28,8 @@ pub(super) struct Trainer {
     pub drawing: Drawing,
     /// Candidates of a weight step.
     pub lambda: usize,
+    /// How they change the weights.
+    pub updates: CandidateUpdates,
     /// Iterations done since the run began.
     pub iterations: u64,
 }
@@ -35,7 +39,7 @@ pub(super) struct Trainer {
 pub(super) struct Iterated {
     /// Mean training loss of the candidates.
     pub loss: f64,
-    /// Whether the weight step was skipped for a gradient that is not finite.
+    /// Whether all weight steps were skipped for gradients that are not finite.
     pub skipped: bool,
 }
 
@@ -68,9 +72,15 @@ impl Trainer {
         let searching = policy_step.is_some();
         if let Some(step) = policy_step {
             let plan = &session.net.plan;
-            let (image, labels) = plain(&step.validation.next()?, plan.in_channels, plan.patch);
-            session.upload_validation(&image, &labels)?;
+            for number in 0..step.batches as usize {
+                let batch = step.validation.next()?;
+                let (image, labels) = plain(&batch, plan.in_channels, plan.patch);
+                session.upload_validation(number, &image, &labels)?;
+            }
         }
+        // Candidates that are judged start at the same weights.
+        let at_once = self.updates == CandidateUpdates::Each && !shared;
+        let steps = session.steps_an_iteration();
         let gpu = &session.gpu;
         let mut clock = StageClock::start(gpu, timed.then_some(&mut tally.times))?;
         for (row, draws) in records[..weights].iter().enumerate() {
@@ -83,14 +93,20 @@ impl Trainer {
                 clock.lap(gpu, Stage::Policy)?;
             }
             session.keep(row)?;
+            if at_once {
+                session.step(row, learning_rate)?;
+                clock.lap(gpu, Stage::Weights)?;
+            }
         }
-        session.step(learning_rate)?;
-        clock.lap(gpu, Stage::Weights)?;
+        for number in if at_once { 0..0 } else { 0..steps } {
+            session.step(number, learning_rate)?;
+            clock.lap(gpu, Stage::Weights)?;
+        }
         for (row, draws) in records.iter().enumerate().skip(weights) {
             session.augment(draws)?;
             clock.lap(gpu, Stage::Augment)?;
             session.learn()?;
-            session.trial(learning_rate, 1)?;
+            session.trial(learning_rate, steps as u64)?;
             session.keep(row)?;
             clock.lap(gpu, Stage::Policy)?;
         }
@@ -105,7 +121,8 @@ impl Trainer {
         self.iterations += 1;
         let losses = || outcomes[..weights].iter().map(|o| o.train_loss);
         tally.trained(losses());
-        tally.skipped += u64::from(skipped);
-        Ok(Iterated { loss: losses().sum::<f64>() / weights as f64, skipped })
+        tally.skipped += skipped as u64;
+        let loss = losses().sum::<f64>() / weights as f64;
+        Ok(Iterated { loss, skipped: skipped == steps })
     }
 }

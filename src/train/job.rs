@@ -278,11 +278,11 @@ impl<'a> Job<'a> {
         let Standing { epoch, iteration, .. } = self.standing;
         let searches = epoch < self.frozen_from && iteration.is_multiple_of(options.search.every);
         let mode = options.search.mode;
-        let policy_step = self
-            .search
-            .as_mut()
-            .filter(|_| searches)
-            .map(|validation| PolicyStep { validation, mode });
+        let policy_step = self.search.as_mut().filter(|_| searches).map(|validation| PolicyStep {
+            validation,
+            mode,
+            batches: options.search.batches,
+        });
         let timed = iteration % TIMED == TIMED - 1 || iteration + 1 == options.iterations;
         self.setup.trainer.iterate(
             &mut self.training,
@@ -332,7 +332,7 @@ impl<'a> Job<'a> {
         for _ in 0..self.validation_batches {
             let batch = self.validation.next()?;
             let (image, labels) = plain(&batch, plan.in_channels, plan.patch);
-            session.upload_validation(&image, &labels)?;
+            session.upload_validation(0, &image, &labels)?;
             let (loss, batch_counts) = session.validate()?;
             losses.add(loss);
             for (all, now) in counts.iter_mut().zip(batch_counts) {
@@ -432,16 +432,16 @@ impl Feeds<'_> {
     }
 
     /// Batches that judge candidates from an iteration of an epoch on; where there is a search.
-    /// Each policy step takes one.
+    /// Each policy step takes `--search-batches` of them.
     fn search(&self, epoch: u64, iteration: u64) -> Result<Option<Feed>> {
         if self.frozen_from == 0 {
             return Ok(None);
         }
-        let (iterations, every) = (self.options.iterations, self.options.search.every);
-        let skip = epoch * iterations.div_ceil(every) + iteration.div_ceil(every);
-        let epochs = (0, self.frozen_from);
-        self.open(&self.setup.cases.search, Purpose::SearchPatches, epochs, iterations, skip)
-            .map(Some)
+        let (iterations, search) = (self.options.iterations, &self.options.search);
+        let steps = epoch * iterations.div_ceil(search.every) + iteration.div_ceil(search.every);
+        let (epochs, batches) = ((0, self.frozen_from), iterations * search.batches);
+        let skip = steps * search.batches;
+        self.open(&self.setup.cases.search, Purpose::SearchPatches, epochs, batches, skip).map(Some)
     }
 
     /// Batches of the online validation after `epoch` epochs.

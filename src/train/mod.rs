@@ -19,7 +19,8 @@ pub use epoch::Epoch;
 pub use forecast::{Rehearsal, Rehearsed};
 pub use job::{Event, Trained, train};
 pub use options::{
-    Schedule, SearchMode, SearchOptions, SearchValidation, SearcherKind, TrainOptions,
+    CandidateUpdates, Schedule, SearchMode, SearchOptions, SearchValidation, SearchVariables,
+    SearcherKind, TrainOptions,
 };
 pub use planning::{PlanFile, plan, size};
 pub use setup::{fold_count, is_finished, is_trained};

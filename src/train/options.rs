@@ -3,6 +3,7 @@
 use crate::gpu::AdapterChoice;
 use crate::nn::step::Optimizer;
 use crate::search::asng::AsngOptions;
+use crate::search::reinforce::Reinforce;
 use crate::search::searcher::{
     AsngSearcher, Constant, Frozen, SearchInit, Searcher, fixed_from_file,
 };
@@ -12,9 +13,6 @@ use clap::ValueEnum;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 
-/// Share of the fold's training cases that `--search-val inner` sets aside.
-pub(super) const INNER_SHARE: f64 = 0.25;
-
 /// Who chooses the augmentation (`--searcher`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
@@ -23,6 +21,8 @@ pub enum SearcherKind {
     Asng,
     /// ASNG with a step that does not adapt.
     Sng,
+    /// Policy gradient with a moving average as baseline.
+    Reinforce,
     /// nnU-Net's hand-made policy.
     Default,
     /// No augmentation, no mirroring.
@@ -33,6 +33,34 @@ pub enum SearcherKind {
     Trivial,
     /// A policy or distribution from a file.
     Fixed,
+}
+
+impl SearcherKind {
+    /// Whether it learns from validation losses.
+    pub fn learns(self) -> bool {
+        matches!(self, SearcherKind::Asng | SearcherKind::Sng | SearcherKind::Reinforce)
+    }
+}
+
+/// Which variables are searched or drawn (`--searcher-variables`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum SearchVariables {
+    /// All of the space.
+    All,
+    /// The probabilities of the transforms; intervals stay as in nnU-Net's policy.
+    Probabilities,
+}
+
+/// How the candidates of a weight step change the weights (`--candidate-updates`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum CandidateUpdates {
+    /// One step by the mean of their gradients (the paper).
+    Mean,
+    /// A step by each, one after the other; where they are judged, their gradients and trial steps
+    /// start at the same weights.
+    Each,
 }
 
 /// How the policy step gets its gradients (`--search-mode`).
@@ -86,8 +114,14 @@ pub struct SearchOptions {
     pub lambda: usize,
     /// Where the policy step's gradients come from.
     pub mode: SearchMode,
+    /// How the candidates change the weights.
+    pub updates: CandidateUpdates,
     /// Which cases judge.
     pub validation: SearchValidation,
+    /// `inner`: the share of the fold's training cases that judge.
+    pub share: f64,
+    /// Validation batches that judge each candidate.
+    pub batches: u64,
     /// A policy step every so many iterations.
     pub every: u64,
     /// Share of the epochs after which the distribution is frozen.
@@ -96,6 +130,8 @@ pub struct SearchOptions {
     pub init: String,
     /// Another space than the built-in one.
     pub space: Option<PathBuf>,
+    /// Which of its variables.
+    pub variables: SearchVariables,
 }
 
 impl SearchOptions {
@@ -104,17 +140,31 @@ impl SearchOptions {
     /// # Errors
     /// [`Error::Usage`] for flags that do not go together; as the files' readers.
     pub fn build(&self) -> Result<(Box<dyn Searcher>, Space)> {
-        let space = match &self.space {
+        self.check()?;
+        let mut space = match &self.space {
             Some(path) => Space::from_file(path)?,
             None => Space::default(),
         };
-        self.check()?;
+        if self.variables == SearchVariables::Probabilities {
+            space = space.probabilities();
+            if let (true, Some(path)) = (space.variables.is_empty(), &self.space) {
+                return Err(Error::Usage(format!(
+                    "--searcher-variables probabilities leaves nothing of '{}', which has no \
+                     probability; add one, for example p_rotation",
+                    path.display()
+                )));
+            }
+        }
         let searcher: Box<dyn Searcher> = match (self.searcher, &self.policy) {
             (SearcherKind::Asng | SearcherKind::Sng, _) => {
                 let theta = SearchInit::parse(&self.init).theta(&space)?;
                 let fixed_step = self.searcher == SearcherKind::Sng;
                 let options = AsngOptions { fixed_step, ..AsngOptions::default() };
                 Box::new(AsngSearcher::new(space.clone(), theta, options))
+            }
+            (SearcherKind::Reinforce, _) => {
+                let theta = SearchInit::parse(&self.init).theta(&space)?;
+                Box::new(Reinforce::new(space.clone(), theta))
             }
             (SearcherKind::Default, _) => Box::new(Constant::nnunet()),
             (SearcherKind::None, _) => Box::new(Constant::none()),
@@ -132,18 +182,31 @@ impl SearchOptions {
 
     fn check(&self) -> Result<()> {
         let usage = |text: &str| Err(Error::Usage(text.into()));
-        let learns = matches!(self.searcher, SearcherKind::Asng | SearcherKind::Sng);
         if self.policy.is_some() && self.searcher != SearcherKind::Fixed {
             return usage("--policy goes with --searcher fixed alone; add it or drop --policy");
         }
         if self.lambda == 0 || self.lambda > 64 {
             return usage("--lambda must lie between 1 and 64");
         }
-        if learns && self.lambda < 2 {
+        if self.searcher.learns() && self.lambda < 2 {
             return usage("a search compares candidates: use --lambda 2 or more");
         }
         if self.every == 0 {
             return usage("--search-every 0 never searches; use 1 or more");
+        }
+        if self.batches == 0 || self.batches > 64 {
+            return usage("--search-batches must lie between 1 and 64");
+        }
+        if !(self.share > 0.0 && self.share < 1.0) {
+            return usage("--search-share is a share of the training cases: above 0, below 1");
+        }
+        let has_policy = [SearcherKind::Default, SearcherKind::None, SearcherKind::Fixed]
+            .contains(&self.searcher);
+        if self.variables == SearchVariables::Probabilities && has_policy {
+            return usage(
+                "--searcher-variables goes with searchers that draw from a space: asng, sng, \
+                 reinforce, random or trivial",
+            );
         }
         if !(self.until > 0.0 && self.until <= 1.0) {
             return usage("--search-until is a share of the epochs: above 0, at most 1");
@@ -298,11 +361,15 @@ pub(super) fn example() -> TrainOptions {
         policy: None,
         lambda: 2,
         mode: SearchMode::Shared,
+        updates: CandidateUpdates::Mean,
         validation: SearchValidation::Inner,
+        share: 0.25,
+        batches: 1,
         every: 1,
         until: 0.8,
         init: "uniform".into(),
         space: None,
+        variables: SearchVariables::All,
     };
     TrainOptions {
         out: "run".into(),
@@ -333,9 +400,20 @@ mod tests {
     fn flags_that_do_not_go_together_are_refused() {
         let ok = search(SearcherKind::Asng);
         assert_eq!(ok.build().unwrap().0.name(), "asng");
+        assert_eq!(search(SearcherKind::Reinforce).build().unwrap().0.name(), "reinforce");
+        let few = SearchOptions { variables: SearchVariables::Probabilities, ..ok.clone() };
+        let (searcher, space) = few.build().unwrap();
+        assert_eq!(space.counts(), [11; 4]);
+        assert_eq!(searcher.theta().unwrap().counts(), [11; 4]);
         let wrong = [
             SearchOptions { lambda: 1, ..ok.clone() },
             SearchOptions { every: 0, ..ok.clone() },
+            SearchOptions { batches: 0, ..ok.clone() },
+            SearchOptions { share: 1.0, ..ok.clone() },
+            SearchOptions {
+                variables: SearchVariables::Probabilities,
+                ..search(SearcherKind::Default)
+            },
             SearchOptions { until: 0.0, ..ok.clone() },
             SearchOptions { until: f64::NAN, ..ok.clone() },
             SearchOptions { policy: Some("x.json".into()), ..ok.clone() },

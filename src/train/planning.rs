@@ -133,7 +133,8 @@ impl<'a> Wanted<'a> {
         let channels = self.channels as u64;
         SessionSpec {
             candidates: Candidates { weights: search.lambda, judged },
-            search: self.searching,
+            updates: search.updates,
+            judging: if self.searching { search.batches as usize } else { 0 },
             source_voxels: source_voxels(self.largest, channels, patch, caps.max_binding_bytes),
         }
     }

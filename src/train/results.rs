@@ -11,29 +11,32 @@ const NORM: usize = 4;
 pub(super) struct Outcome {
     /// Training loss of its augmented batch.
     pub train_loss: f64,
-    /// Validation loss after its trial step; NaN when its gradient was not finite, 0 without one.
+    /// Mean loss of the validation batches after its trial step; NaN when its gradient was not
+    /// finite, 0 without one.
     pub validation_loss: f64,
 }
 
-/// Floats of the buffer: one row a candidate (training losses, gradient norm, trial losses), then
-/// the norm of the weight step's gradient.
+/// Floats of the buffer: one row a candidate (training losses, gradient norm, losses of each
+/// validation batch), then the gradient norm of each weight step.
 pub(super) struct ResultLayout {
     /// Losses of the augmented batch.
     pub train: LossSlot,
-    /// Losses of the validation batch after a trial step; where there is a search.
-    pub trial: Option<LossSlot>,
+    /// Losses of each validation batch after a trial step; none without a search.
+    pub trial: Vec<LossSlot>,
     /// Candidates.
     pub rows: usize,
+    /// Weight steps.
+    pub steps: usize,
 }
 
 impl ResultLayout {
     fn row(&self) -> usize {
-        self.train.len() + NORM + self.trial.as_ref().map_or(0, LossSlot::len)
+        self.train.len() + NORM + self.trial.iter().map(LossSlot::len).sum::<usize>()
     }
 
     /// Number of floats.
     pub fn len(&self) -> usize {
-        self.rows * self.row() + NORM
+        self.rows * self.row() + self.steps * NORM
     }
 
     /// Copies a candidate's losses and the norm of its gradient into its row.
@@ -49,27 +52,30 @@ impl ResultLayout {
         copies.collect()
     }
 
-    /// Copies the norm of the weight step's gradient to its place.
-    pub fn keep_norm(&self, norm: SlotId, results: SlotId) -> Command {
-        copy(norm, results, self.rows * self.row(), NORM)
+    /// Copies the norm of a weight step's gradient to its place.
+    pub fn keep_norm(&self, step: usize, norm: SlotId, results: SlotId) -> Command {
+        copy(norm, results, self.rows * self.row() + step * NORM, NORM)
     }
 
-    /// One outcome a candidate, and whether the weight step was skipped because its gradient was
-    /// not finite.
-    pub fn read(&self, values: &[f32]) -> (Vec<Outcome>, bool) {
-        let (rows, norm) = values.split_at(self.rows * self.row());
+    /// One outcome a candidate, and how many weight steps were skipped because their gradients
+    /// were not finite.
+    pub fn read(&self, values: &[f32]) -> (Vec<Outcome>, usize) {
+        let (rows, norms) = values.split_at(self.rows * self.row());
         let outcomes = rows.chunks_exact(self.row()).map(|row| {
             let (train, rest) = row.split_at(self.train.len());
-            let (norm, trial) = rest.split_at(NORM);
+            let (norm, mut trials) = rest.split_at(NORM);
             let train_loss = self.train.total(train);
-            let validation_loss = match &self.trial {
-                Some(_) if norm[1] != 0.0 => f64::NAN,
-                Some(losses) => losses.total(trial),
-                None => 0.0,
-            };
+            let finite = norm[1] == 0.0;
+            let mut validation_loss = if finite { 0.0 } else { f64::NAN };
+            for losses in &self.trial {
+                let (trial, others) = trials.split_at(losses.len());
+                validation_loss += losses.total(trial) / self.trial.len() as f64;
+                trials = others;
+            }
             Outcome { train_loss, validation_loss }
         });
-        (outcomes.collect(), norm[1] != 0.0)
+        let skipped = norms.chunks_exact(NORM).filter(|norm| norm[1] != 0.0).count();
+        (outcomes.collect(), skipped)
     }
 }
 

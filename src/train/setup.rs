@@ -3,7 +3,7 @@
 use super::feed::Drawing;
 use super::iteration::Trainer;
 use super::job::Event;
-use super::options::{INNER_SHARE, SearchValidation, TrainOptions};
+use super::options::{SearchValidation, TrainOptions};
 use super::planning::Wanted;
 use super::session::Session;
 use super::state::{Conditions, Start};
@@ -147,7 +147,7 @@ impl Setup {
         if !matches!(start, Start::Finished { .. }) {
             config.write(&options.out)?;
         }
-        let lambda = options.search.lambda;
+        let (lambda, updates) = (options.search.lambda, options.search.updates);
         let drawing = Drawing {
             seed: options.seed,
             fold: options.fold as u32,
@@ -158,7 +158,7 @@ impl Setup {
             capacity,
         };
         let session = Session::open(gpu, blueprint, options.seed, options.clip)?;
-        let trainer = Trainer { session, searcher, drawing, lambda, iterations: 0 };
+        let trainer = Trainer { session, searcher, drawing, lambda, updates, iterations: 0 };
         Ok(Setup {
             config,
             cases,
@@ -218,7 +218,7 @@ fn fold_cases(
         (true, SearchValidation::Fold) => (train.clone(), validation.clone()),
         (true, SearchValidation::Inner) => {
             let (weights, inner) =
-                split::inner_split_of(&fold.train, patients, INNER_SHARE, options.seed)?;
+                split::inner_split_of(&fold.train, patients, options.search.share, options.seed)?;
             (pick(&weights), pick(&inner))
         }
     };

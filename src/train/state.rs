@@ -32,15 +32,19 @@ const FREE: [&str; 11] = [
 ];
 
 /// Options whose flags have other names.
-const FLAGS: [(&str, &str); 10] = [
+const FLAGS: [(&str, &str); 14] = [
     ("batch", "--batch-size"),
     ("learning_rate", "--lr"),
     ("mirror", "mirroring, by --no-mirror"),
+    ("search.batches", "--search-batches"),
     ("search.every", "--search-every"),
     ("search.init", "--search-init"),
     ("search.mode", "--search-mode"),
+    ("search.share", "--search-share"),
     ("search.until", "--search-until"),
+    ("search.updates", "--candidate-updates"),
     ("search.validation", "--search-val"),
+    ("search.variables", "--searcher-variables"),
     ("spacing_mm", "--spacing"),
     ("validate_every", "--val-every"),
 ];
