@@ -5,11 +5,13 @@ mod common;
 use asng_wgpu::augment::batch::{Augmenter, AugmenterSpec};
 use asng_wgpu::gpu::Lifetime;
 use asng_wgpu::ops::tensor::Storage;
-use asng_wgpu::ops::warp::{Placement, WarpRecord};
+use asng_wgpu::ops::warp::{ImageInterpolation, Interpolation, Placement, WarpRecord};
 use common::{Against, Bench, Result, Rig};
 
-fn row(bench: &mut Bench, edge: u32) -> Result<()> {
-    let case = format!("augment all {edge}x{edge}x{edge}");
+fn row(bench: &mut Bench, edge: u32, image: ImageInterpolation) -> Result<()> {
+    let interpolation = Interpolation { image, ..Interpolation::default() };
+    let kind = if image == ImageInterpolation::Cubic { " cubic" } else { "" };
+    let case = format!("augment all{kind} {edge}x{edge}x{edge}");
     if !bench.wants(&case) {
         return Ok(());
     }
@@ -17,7 +19,8 @@ fn row(bench: &mut Bench, edge: u32) -> Result<()> {
     // What rotation and displacement reach around the patch.
     let source = [edge * 3 / 2; 3];
     let capacity = source.iter().map(|&e| u64::from(e)).product();
-    let spec = AugmenterSpec { batch: 1, channels: 1, patch, capacity, candidates: 1 };
+    let spec =
+        AugmenterSpec { batch: 1, channels: 1, patch, capacity, candidates: 1, interpolation };
     let mut rig = Rig::new(&bench.gpu);
     let augmenter = Augmenter::new(&mut rig.tensors, spec)?;
     let image = rig.output(1, &[1], patch, Storage::Buffer)?;
@@ -38,9 +41,11 @@ fn row(bench: &mut Bench, edge: u32) -> Result<()> {
 
 fn main() -> Result<()> {
     let mut bench = Bench::start("augment")?;
-    row(&mut bench, 64)?;
-    if !bench.quick {
-        row(&mut bench, 128)?;
+    for image in [ImageInterpolation::Linear, ImageInterpolation::Cubic] {
+        row(&mut bench, 64, image)?;
+        if !bench.quick {
+            row(&mut bench, 128, image)?;
+        }
     }
     Ok(())
 }

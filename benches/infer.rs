@@ -2,6 +2,7 @@
 
 mod common;
 
+use asng_wgpu::data::Axes;
 use asng_wgpu::data::resample::{Interpolation, resample_image, resample_labels, resampled_shape};
 use asng_wgpu::gpu::Gpu;
 use asng_wgpu::infer::predictor::{Predictor, WindowOptions};
@@ -27,7 +28,8 @@ fn window(bench: &mut Bench, mirror: bool) -> Result<()> {
     let weights = net.parameters.initial(1);
     let predictor = Predictor::new(&bench.gpu, net, &weights, variant)?;
     let image: Vec<f32> = (0..d * h * w).map(|i| (i % 251) as f32 / 125.0 - 1.0).collect();
-    let options = WindowOptions { step: 0.5, mirror };
+    let axes = if mirror { Axes::ALL } else { Axes::NONE };
+    let options = WindowOptions { step: 0.5, mirror: axes };
     let flops = predictor.flops() * (predictor.tiles(VOLUME, 0.5) * flips) as u64;
     let mut run = |gpu: &Gpu| predictor.probabilities(gpu, &image, VOLUME, options).map(|_| ());
     let rounds = if mirror || bench.quick { 1 } else { 3 };

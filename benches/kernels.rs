@@ -11,7 +11,7 @@ use asng_wgpu::ops::norm::{
 };
 use asng_wgpu::ops::optimizer::{GradientNorm, OptimizerStep, Rule, adam_hyper};
 use asng_wgpu::ops::tensor::Storage;
-use asng_wgpu::ops::warp::{Placement, Warp, WarpRecord};
+use asng_wgpu::ops::warp::{LabelInterpolation, Placement, Warp, WarpRecord};
 use common::{Against, Bench, Result, Rig};
 
 /// One layer, batch 1.
@@ -198,8 +198,18 @@ fn augmentation_rows(bench: &mut Bench) -> Result<()> {
             let source = rig.values(voxels).slot;
             let [source_labels, labels] = [(); 2].map(|()| rig.values(voxels).slot);
             let (sample, displacement) = (0, None);
-            Warp { draws, sample, source, source_labels, displacement, image, labels }
-                .lower(&mut rig.lowering())?;
+            Warp {
+                draws,
+                sample,
+                source,
+                source_labels,
+                coefficients: None,
+                label_interpolation: LabelInterpolation::Linear,
+                displacement,
+                image,
+                labels,
+            }
+            .lower(&mut rig.lowering())?;
         }
         let ready = rig.ready(&bench.gpu)?;
         bench.gpu.write(&ready.memory, draws, 0, &[record])?;

@@ -71,7 +71,8 @@ fn draws_are_replayed_bit_for_bit() {
     // A run's normalisation and sampled policies; a patch; every transform.
     let base = ["augment", "data", "--case", "prostate_002"];
     let all = ["--p-rotation", "1", "--p-elastic", "1", "--p-gamma", "1", "--p-scale", "1"];
-    let drawn: [(&str, &[&str]); 2] = [
+    let drawn: [(&str, &[&str]); 3] = [
+        ("b", &["--count", "1", "--interpolation", "cubic", "--label-interpolation", "nearest"]),
         ("a", &["--policy", "run", "--patch", "9,20,18", "--seed", "11", "--count", "2"]),
         ("c", &["--seed", "18446744073709551615", "--count", "1"]),
     ];
@@ -87,6 +88,12 @@ fn draws_are_replayed_bit_for_bit() {
             assert!(one == two, "{out}: {name}");
         }
     }
+
+    // The same draw by the other interpolation is another image.
+    f.ok(&[&base[..], &["-o", "linear", "--count", "1"], &all].concat());
+    let [cubic, linear] =
+        ["b", "linear"].map(|out| f.bytes(&format!("{out}/prostate_002_00.nii.gz")));
+    assert!(cubic != linear);
 
     let text = String::from_utf8(f.bytes("c/draws.json")).unwrap();
     let write = |name: &str, from: &str, to: &str| {
@@ -115,6 +122,8 @@ fn draws_are_replayed_bit_for_bit() {
     refused("other", "c/draws.json", &[], 1, &["c/draws.json", "channels", "z, y, x"]);
     refused("data", "c/draws.json", &["--seed", "3"], 2, &["--seed", "--replay"]);
     refused("data", "c/draws.json", &["--p-gamma", "1"], 2, &["--p-gamma", "--replay"]);
+    let cubic = ["--interpolation", "cubic"];
+    refused("data", "c/draws.json", &cubic, 2, &["--interpolation", "--replay"]);
     assert!(!f.path("out").exists());
 }
 

@@ -72,21 +72,33 @@ fn an_export_tells_a_run_from_a_file_and_theta_from_a_policy() {
     };
     let run = export("run", &[]);
     assert!(run.contains("    \"rotation_x_high\": (\n        [0.0, 10.0, 20.0, 30.0],"), "{run}");
-    assert!(run.contains("\nMIRROR = True\n"), "{run}");
+    assert!(run.contains("\nMIRROR = (True, True, True)\n"), "{run}");
     assert!(!run.contains("\"rotation_x_high\": 30.0,"), "{run}");
     let best = export("run", &["--most-probable", "--no-mirror"]);
-    assert!(best.contains("One fixed policy") && best.contains("\nMIRROR = False\n"), "{best}");
+    assert!(
+        best.contains("One fixed policy") && best.contains("\nMIRROR = (False, False, False)\n"),
+        "{best}"
+    );
     assert!(best.contains("    \"rotation_x_high\": 30.0,"), "{best}");
-    assert_eq!(best.replace("MIRROR = False", "MIRROR = True"), export("fixed.json", &[]));
+    assert_eq!(
+        best.replace("(False, False, False)", "(True, True, True)"),
+        export("fixed.json", &[])
+    );
     let fields = Field::ALL.iter().filter(|field| best.contains(&format!("\"{}\":", field.name())));
     assert_eq!(fields.count(), 18);
 
     let path = f.path("run/config.json");
     let config = std::fs::read_to_string(&path).unwrap();
     let masked = config.replace("\"nonzero_mask\": false", "\"nonzero_mask\": true");
-    std::fs::write(&path, masked.replace("\"mirror\": true", "\"mirror\": false")).unwrap();
+    // Of an earlier version: all or nothing.
+    let all = "\"mirror\": [\n    \"d\",\n    \"h\",\n    \"w\"\n  ]";
+    assert!(masked.contains(all), "{masked}");
+    std::fs::write(&path, masked.replace(all, "\"mirror\": false")).unwrap();
     let text = export("run", &[]);
-    assert!(text.contains("\nKEEP_ZERO = True\n") && text.contains("\nMIRROR = False\n"), "{text}");
+    assert!(text.contains("\nKEEP_ZERO = True\n"), "{text}");
+    assert!(text.contains("\nMIRROR = (False, False, False)\n"), "{text}");
+    let two = export("run", &["--mirror-axes", "h,w"]);
+    assert!(two.contains("\nMIRROR = (False, True, True)\n"), "{two}");
 
     let refuse = |more: &[&str], code, words: &[&str]| {
         f.refused(&[&["policy", "export"], more].concat(), code, words);
@@ -95,6 +107,7 @@ fn an_export_tells_a_run_from_a_file_and_theta_from_a_policy() {
     refuse(&["run", "--format", "numpy"], 2, &["numpy", "torchio"]);
     refuse(&["run", "--format", "monai", "--fold", "0"], 1, &["fold 0"]);
     refuse(&["none", "--format", "monai"], 1, &["none"]);
+    refuse(&["run", "--format", "monai", "--mirror-axes", "x"], 2, &["'x'", "d, h and w"]);
 }
 
 #[test]

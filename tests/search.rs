@@ -1,6 +1,7 @@
 //! Properties of the policy search and of draws.
 
 use asng_wgpu::augment::draw::{Draw, StreamKey, draw};
+use asng_wgpu::data::Axes;
 use asng_wgpu::search::asng::{Asng, AsngOptions, UpdateOutcome, theta_min};
 use asng_wgpu::search::distribution::Categorical;
 use asng_wgpu::search::file::{PolicyFile, VERSION};
@@ -87,7 +88,7 @@ proptest! {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let inside = |i: Interval, x: f64| x >= i.low && x <= i.high;
         for _ in 0..20 {
-            let d = draw(&policy, 3, true, &mut rng);
+            let d = draw(&policy, 3, Axes::ALL, &mut rng);
             if let Some(e) = d.elastic {
                 prop_assert!(inside(policy.elastic_alpha, e.alpha));
                 prop_assert!(inside(policy.elastic_sigma, e.sigma));
@@ -109,8 +110,8 @@ proptest! {
     fn same_seed_same_draws(seed: u64, sample: u32) {
         let key = StreamKey { seed, fold: 0, epoch: 1, iteration: 2, sample, candidate: 0 };
         let policy = Policy::nnunet();
-        let first = draw(&policy, 2, true, &mut key.rng());
-        prop_assert_eq!(&first, &draw(&policy, 2, true, &mut key.rng()));
+        let first = draw(&policy, 2, Axes::ALL, &mut key.rng());
+        prop_assert_eq!(&first, &draw(&policy, 2, Axes::ALL, &mut key.rng()));
         let text = serde_json::to_string(&first).unwrap();
         let back: Draw = serde_json::from_str(&text).unwrap();
         prop_assert_eq!(first.mirror, back.mirror);
@@ -127,7 +128,7 @@ fn assert_share(what: &str, hits: usize, n: usize, p: f64) {
 
 fn many(policy: &Policy, n: usize) -> Vec<Draw> {
     let mut rng = ChaCha8Rng::seed_from_u64(7);
-    (0..n).map(|_| draw(policy, 2, true, &mut rng)).collect()
+    (0..n).map(|_| draw(policy, 2, Axes::ALL, &mut rng)).collect()
 }
 
 #[test]
@@ -148,8 +149,13 @@ fn transforms_come_as_often_as_the_policy_says() {
     }
     let none = many(&Policy::none(), 1000);
     assert!(none.iter().all(|d| d.elastic.is_none() && d.gamma.is_none() && !d.is_warp()));
-    let still = draw(&policy, 1, false, &mut ChaCha8Rng::seed_from_u64(1));
+    let still = draw(&policy, 1, Axes::NONE, &mut ChaCha8Rng::seed_from_u64(1));
     assert_eq!(still.mirror, [false; 3]);
+    let mut rng = ChaCha8Rng::seed_from_u64(2);
+    for _ in 0..100 {
+        let turned = draw(&Policy::none(), 1, Axes([true, false, true]), &mut rng);
+        assert!(!turned.mirror[1]);
+    }
 }
 
 #[test]
@@ -174,7 +180,7 @@ fn the_stream_of_draws_is_fixed() {
     let key = StreamKey { seed: 42, fold: 1, epoch: 2, iteration: 3, sample: 1, candidate: 1 };
     let policy =
         Policy { p_elastic: 1.0, p_rotation: 1.0, p_scale: 1.0, p_gamma: 1.0, ..Policy::nnunet() };
-    let d = draw(&policy, 2, true, &mut key.rng());
+    let d = draw(&policy, 2, Axes::ALL, &mut key.rng());
     let text = serde_json::to_string(&d).unwrap();
     assert_eq!(
         text,

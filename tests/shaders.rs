@@ -16,7 +16,7 @@ use asng_wgpu::ops::norm::{
 use asng_wgpu::ops::optimizer::{Average, GradientNorm, OptimizerStep, Rule};
 use asng_wgpu::ops::stage::Stage;
 use asng_wgpu::ops::tensor::{Storage, Tensors};
-use asng_wgpu::ops::warp::MAX_CHANNELS;
+use asng_wgpu::ops::warp::{ImageInterpolation, Interpolation, LabelInterpolation, MAX_CHANNELS};
 use asng_wgpu::ops::{ConvVariant, Lowering};
 use common::bench::{Bench, KEEP};
 use naga::back::{hlsl, msl, spv};
@@ -178,10 +178,26 @@ fn of_optimizers(caps: &Caps) -> Kernels {
 /// Noise, smoothing, warp and gamma of every number of channels.
 fn of_augmentation(caps: &Caps) -> Kernels {
     let mut all = Kernels::new();
-    for channels in 1..=MAX_CHANNELS as u32 {
+    let interpolations = [
+        Interpolation::default(),
+        Interpolation { image: ImageInterpolation::Cubic, ..Default::default() },
+        Interpolation { labels: LabelInterpolation::Nearest, ..Default::default() },
+        Interpolation { image: ImageInterpolation::Cubic, labels: LabelInterpolation::Nearest },
+    ];
+    let channels = 1..=MAX_CHANNELS as u32;
+    for (channels, interpolation) in
+        channels.flat_map(|channels| interpolations.map(|how| (channels, how)))
+    {
         let mut b = Bench::of(caps, ConvVariant::Simt);
         let patch = [8, 8, 8];
-        let spec = AugmenterSpec { batch: 2, channels, patch, capacity: 4096, candidates: 1 };
+        let spec = AugmenterSpec {
+            batch: 2,
+            channels,
+            patch,
+            capacity: 4096,
+            candidates: 1,
+            interpolation,
+        };
         let augmenter = Augmenter::new(&mut b.tensors, spec).unwrap();
         let image = b.view(&[2, channels as usize, 8, 8, 8]).unwrap();
         let labels = b.slot(2 * 512 * 4);

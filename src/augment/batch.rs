@@ -6,8 +6,11 @@ use crate::ops::Lowering;
 use crate::ops::gamma::Gamma;
 use crate::ops::noise::Noise;
 use crate::ops::smooth::{self, GaussianSmooth, TAPS};
+use crate::ops::spline::{Prefilter, SPLINE_MARGIN};
 use crate::ops::tensor::{Tensors, View};
-use crate::ops::warp::{MAX_CHANNELS, Placement, Warp, WarpRecord, flags};
+use crate::ops::warp::{
+    ImageInterpolation, Interpolation, MAX_CHANNELS, Placement, Warp, WarpRecord, flags,
+};
 
 /// Sizes of an [`Augmenter`].
 #[derive(Clone, Copy, Debug)]
@@ -22,6 +25,8 @@ pub struct AugmenterSpec {
     pub capacity: u64,
     /// Batches drawn from the same sources.
     pub candidates: u32,
+    /// How the sources are read between voxels.
+    pub interpolation: Interpolation,
 }
 
 /// Slots of the sources and draws, and the dispatches between them and a batch.
@@ -101,7 +106,9 @@ impl Augmenter {
             Noise { draws, sample, shape, out: noise }.lower(l)?;
             GaussianSmooth { draws, taps, sample, shape, from: noise, to: displacement }
                 .lower(l)?;
-            self.warp(draws, sample, Some(displacement), image, labels).lower(l)?;
+            let coefficients = self.prefilter(l, draws, sample);
+            let warp = self.warp(draws, sample, image, labels);
+            Warp { displacement: Some(displacement), coefficients, ..warp }.lower(l)?;
             Gamma { draws, sample, image }.lower(l)?;
         }
         Ok(())
@@ -121,21 +128,40 @@ impl Augmenter {
     ) -> Result<()> {
         let (draws, _) = self.check(l, candidate, image)?;
         for sample in 0..self.spec.batch {
-            self.warp(draws, sample, None, image, labels).lower(l)?;
+            let coefficients = self.prefilter(l, draws, sample);
+            let warp = self.warp(draws, sample, image, labels);
+            Warp { coefficients, ..warp }.lower(l)?;
         }
         Ok(())
     }
 
-    fn warp(
-        &self,
-        draws: SlotId,
-        sample: u32,
-        displacement: Option<SlotId>,
-        image: View,
-        labels: SlotId,
-    ) -> Warp {
+    /// The spline coefficients of a sample's source, where it is read by a spline.
+    fn prefilter(&self, l: &mut Lowering, draws: SlotId, sample: u32) -> Option<SlotId> {
+        let AugmenterSpec { channels, capacity, interpolation, .. } = self.spec;
+        if interpolation.image != ImageInterpolation::Cubic {
+            return None;
+        }
+        let bytes = capacity * u64::from(channels) * 4;
+        let coefficients = l.tensors.slots.buffer("spline", bytes, Lifetime::Transient);
+        let (source, _) = self.sources[sample as usize];
+        Prefilter { draws, sample, channels, capacity, source, coefficients }.lower(l);
+        Some(coefficients)
+    }
+
+    /// The linear warp of a sample without displacement.
+    fn warp(&self, draws: SlotId, sample: u32, image: View, labels: SlotId) -> Warp {
         let (source, source_labels) = self.sources[sample as usize];
-        Warp { draws, sample, source, source_labels, displacement, image, labels }
+        Warp {
+            draws,
+            sample,
+            source,
+            source_labels,
+            coefficients: None,
+            label_interpolation: self.spec.interpolation.labels,
+            displacement: None,
+            image,
+            labels,
+        }
     }
 
     fn draws_of(&self, candidate: u32) -> Result<(SlotId, SlotId)> {
@@ -241,8 +267,17 @@ pub fn taps_of(record: &WarpRecord) -> Result<[[f32; TAPS]; 3]> {
 /// shared by candidates. A displacement counts with 6.5 of its standard deviations (at most
 /// alpha): what would lie further out, less than one voxel in 10^10, becomes 0.
 ///
-/// The records' own boxes are not read. `patch`: edges of the patch.
-pub fn reach(records: &[WarpRecord], patch: [u32; 3]) -> Result<([i32; 3], [u32; 3])> {
+/// The records' own boxes are not read. `patch`: edges of the patch. A spline needs
+/// [`SPLINE_MARGIN`] voxels more on each side.
+pub fn reach(
+    records: &[WarpRecord],
+    patch: [u32; 3],
+    image: ImageInterpolation,
+) -> Result<([i32; 3], [u32; 3])> {
+    let spline = match image {
+        ImageInterpolation::Linear => 0.0,
+        ImageInterpolation::Cubic => f64::from(SPLINE_MARGIN),
+    };
     let mut low = [f64::INFINITY; 3];
     let mut high = [f64::NEG_INFINITY; 3];
     let mut case = [1i32; 3];
@@ -257,7 +292,7 @@ pub fn reach(records: &[WarpRecord], patch: [u32; 3]) -> Result<([i32; 3], [u32;
         let rows = [record.row0, record.row1, record.row2];
         for j in 0..3 {
             let r: f64 = (0..3).map(|i| half[i] * f64::from(rows[i][j].abs())).sum();
-            let slack = if record.has(flags::SPATIAL) { 1e-3 } else { 0.0 };
+            let slack = if record.has(flags::SPATIAL) { 1e-3 + spline } else { 0.0 };
             low[j] = low[j].min(f64::from(record.centre[j]) - r - slack);
             high[j] = high[j].max(f64::from(record.centre[j]) + r + slack);
         }

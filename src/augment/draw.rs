@@ -13,6 +13,7 @@
 //! All of them are taken whether or not a transform is switched on, so that two
 //! policies with the same stream differ only where the policies do.
 
+use crate::data::Axes;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use serde::{Deserialize, Serialize};
@@ -132,7 +133,7 @@ fn product(a: &[[f64; 3]; 3], b: &[[f64; 3]; 3]) -> [[f64; 3]; 3] {
 
 /// Draws one sample's transforms. `channels` exponents are drawn for gamma;
 /// `mirror_enabled` false leaves mirroring out without changing anything else.
-pub fn draw(policy: &Policy, channels: usize, mirror_enabled: bool, rng: &mut ChaCha8Rng) -> Draw {
+pub fn draw(policy: &Policy, channels: usize, mirrored: Axes, rng: &mut ChaCha8Rng) -> Draw {
     let coin = unit(rng);
     let chosen = policy.one_of.then(|| choose(policy, coin));
     let on = |transform: usize, coin: f64, p: f64| match chosen {
@@ -166,7 +167,7 @@ pub fn draw(policy: &Policy, channels: usize, mirror_enabled: bool, rng: &mut Ch
     let gamma: Vec<f64> = (0..channels).map(|_| around_one(policy.gamma, rng)).collect();
     let gamma = on(3, coin, policy.p_gamma).then_some(gamma);
 
-    let mirror = std::array::from_fn(|_| unit(rng) < 0.5 && mirror_enabled);
+    let mirror = std::array::from_fn(|axis| unit(rng) < 0.5 && mirrored.0[axis]);
     Draw { elastic, rotation, scale, gamma, mirror }
 }
 
@@ -235,8 +236,8 @@ mod tests {
             p_gamma: 1.0,
             ..Policy::nnunet()
         };
-        let full = draw(&all, 2, true, &mut KEY.rng());
-        let only = draw(&Policy { p_gamma: 1.0, ..Policy::none() }, 2, true, &mut KEY.rng());
+        let full = draw(&all, 2, Axes::ALL, &mut KEY.rng());
+        let only = draw(&Policy { p_gamma: 1.0, ..Policy::none() }, 2, Axes::ALL, &mut KEY.rng());
         assert_eq!((full.gamma, full.mirror), (only.gamma, only.mirror));
         assert!(only.elastic.is_none() && only.rotation.is_none() && only.scale.is_none());
     }
@@ -246,7 +247,7 @@ mod tests {
         for value in [0.8, 1.0, 1.3] {
             let interval = Interval::new(value, value);
             let policy = Policy { p_scale: 1.0, scale: interval, ..Policy::none() };
-            assert_eq!(draw(&policy, 1, false, &mut KEY.rng()).scale, Some(value));
+            assert_eq!(draw(&policy, 1, Axes::NONE, &mut KEY.rng()).scale, Some(value));
         }
     }
 

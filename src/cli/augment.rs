@@ -1,5 +1,7 @@
 //! `asng-wgpu augment IN -o DIR`.
 
+use super::interpolation::InterpolationFlags;
+use super::mirroring::MirrorFlags;
 use super::{DeviceFlags, checked_shaders, edges, print, say};
 use crate::error::Result;
 use crate::preview::{PreviewOptions, preview};
@@ -34,7 +36,7 @@ pub(super) struct Augment {
     #[arg(
         long,
         value_name = "DRAWS",
-        conflicts_with_all = ["count", "seed", "policy", "fold", "patch", "no_mirror", "Values"]
+        conflicts_with_all = ["count", "seed", "policy", "fold", "patch", "no_mirror", "mirror_axes", "interpolation", "label_interpolation", "Values"]
     )]
     replay: Option<PathBuf>,
     /// Number of draws.
@@ -53,9 +55,10 @@ pub(super) struct Augment {
     /// Edges D,H,W in voxels of a patch about the labels [default: the whole case].
     #[arg(long)]
     patch: Option<String>,
-    /// Do not mirror.
-    #[arg(long)]
-    no_mirror: bool,
+    #[command(flatten)]
+    mirror: MirrorFlags,
+    #[command(flatten)]
+    interpolation: InterpolationFlags,
     /// Channel that the sheet shows.
     #[arg(long, default_value_t = 0)]
     channel: usize,
@@ -144,7 +147,9 @@ impl Augment {
             fold: self.fold,
             values: self.values.fields(),
             patch: self.patch.as_deref().map(|text| edges("--patch", text)).transpose()?,
-            mirror: !self.no_mirror,
+            mirror: self.mirror.axes(),
+            interpolation: self.interpolation.interpolation,
+            label_interpolation: self.interpolation.label_interpolation,
             channel: self.channel,
             adapter: self.device.choice(),
             checked_shaders: checked_shaders(),

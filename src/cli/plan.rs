@@ -1,5 +1,6 @@
 //! `asng-wgpu plan DATASET`.
 
+use super::interpolation::InterpolationFlags;
 use super::network::NetworkFlags;
 use super::progress::CaseProgress;
 use super::search::SearchFlags;
@@ -41,6 +42,8 @@ pub(super) struct Plan {
     network: NetworkFlags,
     #[command(flatten)]
     search: SearchFlags,
+    #[command(flatten)]
+    interpolation: InterpolationFlags,
     /// Host threads that read cases [default: as many as cores].
     #[arg(long, default_value_t = 0, hide_default_value = true)]
     threads: usize,
@@ -54,6 +57,7 @@ impl Plan {
         (options.epochs, options.iterations) = (self.epochs, self.iterations);
         (options.threads, options.adapter) = (self.threads, self.device.choice());
         options.checked_shaders = super::checked_shaders();
+        options.interpolation = self.interpolation.resolved();
         self.network.apply(&mut options)?;
         options.check()?;
         let mut progress = CaseProgress::new();

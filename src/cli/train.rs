@@ -1,13 +1,16 @@
 //! `asng-wgpu train DATASET`.
 
 use super::cross_validate::cross_validate;
+use super::interpolation::InterpolationFlags;
 use super::measures::label_rows;
+use super::mirroring::MirrorFlags;
 use super::network::NetworkFlags;
 use super::progress::TrainProgress;
 use super::resume::resume_command;
 use super::search::SearchFlags;
 use super::table::table;
 use super::{DeviceFlags, checked_shaders, print, say};
+use crate::data::Axes;
 use crate::error::{Error, Result};
 use crate::nn::step::Optimizer;
 use crate::train::{Schedule, TrainOptions, fold_count, is_finished, is_trained, train};
@@ -64,9 +67,8 @@ pub(super) struct Train {
     /// Dice over the batch instead of per sample.
     #[arg(long)]
     batch_dice: bool,
-    /// Do not mirror.
-    #[arg(long)]
-    no_mirror: bool,
+    #[command(flatten)]
+    mirror: MirrorFlags,
     /// Online validation every so many epochs.
     #[arg(long, default_value_t = 1)]
     val_every: u64,
@@ -81,6 +83,8 @@ pub(super) struct Train {
     network: NetworkFlags,
     #[command(flatten)]
     search: SearchFlags,
+    #[command(flatten)]
+    interpolation: InterpolationFlags,
     /// Seed of everything random.
     #[arg(long, default_value_t = 0)]
     seed: u64,
@@ -114,7 +118,8 @@ impl Train {
             schedule: self.schedule,
             clip: self.clip,
             batch_dice: self.batch_dice,
-            mirror: !self.no_mirror,
+            mirror: self.mirror.axes().unwrap_or(Axes::ALL),
+            interpolation: self.interpolation.resolved(),
             validate: !self.no_validate,
             seed: self.seed,
             threads: self.threads,

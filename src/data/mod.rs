@@ -2,6 +2,7 @@
 //!
 //! Arrays are D, H, W (z, y, x of the file), row-major, channels first.
 
+pub mod axes;
 pub mod check;
 pub mod dataset;
 pub mod demo;
@@ -16,6 +17,7 @@ pub mod rng;
 pub mod sampler;
 pub mod split;
 
+pub use axes::Axes;
 pub use dataset::{Case, Dataset};
 pub use nifti::{Header, LabelVolume, Volume};
 pub use prefetch::{Batch, Prefetcher, Sample, SourceBox};

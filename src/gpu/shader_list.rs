@@ -33,6 +33,7 @@ sources![
     "optimizer/norm_partial",
     "optimizer/sgd",
     "smooth/gaussian",
+    "spline/prefilter",
     "stage/copy",
-    "warp/linear",
+    "warp/sample",
 ];

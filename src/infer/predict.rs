@@ -4,6 +4,7 @@ use super::output::{
     Member, Prediction, Source, predict_on_file_grid, write_prediction, write_probabilities,
 };
 use super::predictor::{Predictor, WindowOptions};
+use crate::data::Axes;
 use crate::data::inputs::find_all_images;
 use crate::data::preprocess::{PreparedImage, prepare_image};
 use crate::data::{Case, Preprocessing};
@@ -111,7 +112,7 @@ struct Group {
     network: UNet,
     weights: Vec<Vec<f32>>,
     preprocessing: Preprocessing,
-    mirror: bool,
+    mirror: Axes,
 }
 
 /// Predicts all cases. A case that cannot be read is passed over; `progress` hears of every case,
@@ -148,10 +149,13 @@ pub fn predict(
     let targets = targets(options, &cases)?;
     let gpu = Gpu::open(&options.adapter, options.checked_shaders)?;
     let variant = selftest::choose(&gpu)?;
-    let flips = match (options.mirror, groups.iter().all(|g| g.mirror)) {
-        (true, true) => "averaged over 8 flips",
-        (true, false) => "without flips where a run was trained without mirroring",
-        (false, _) => "without flips",
+    let mut counts: Vec<usize> =
+        groups.iter().map(|g| if options.mirror { g.mirror.subsets().len() } else { 1 }).collect();
+    counts.dedup();
+    let flips = match counts[..] {
+        [1] => "without flips".into(),
+        [count] => format!("averaged over {count} flips"),
+        _ => "averaged over the flips that each run was trained with".into(),
     };
     log(&format!("{networks} on '{}', {flips}", gpu.name()));
     let predictors = groups
@@ -263,7 +267,7 @@ impl Job<'_> {
                 axes: group.preprocessing.axes,
                 window: WindowOptions {
                     step: options.step,
-                    mirror: options.mirror && group.mirror,
+                    mirror: if options.mirror { group.mirror } else { Axes::NONE },
                 },
             };
             let source = Source::of_image(&image);

@@ -1,6 +1,7 @@
 //! Sliding window prediction of one prepared case.
 
 use super::tiling::{Pass, Sums, Tiling};
+use crate::data::Axes;
 use crate::error::Result;
 use crate::gpu::{Gpu, Lifetime, Memory, MemoryPlan, Program, Recording, SlotId};
 use crate::nn::plan::NetworkPlan;
@@ -25,8 +26,8 @@ pub struct Predictor {
 pub struct WindowOptions {
     /// Tile step as a share of the patch.
     pub step: f64,
-    /// Average over the 8 flips of the three axes.
-    pub mirror: bool,
+    /// Average over the flips of these axes and of all their combinations.
+    pub mirror: Axes,
 }
 
 impl Predictor {
@@ -157,8 +158,8 @@ impl Predictor {
         sums: &mut Sums,
     ) -> Result<()> {
         let channels = self.net.plan.in_channels as usize;
-        let flips = if options.mirror { 8 } else { 1 };
-        let passes = tiling.passes(layer, flips);
+        let flips = options.mirror.subsets();
+        let passes = tiling.passes(layer, &flips);
         let cut = |&pass: &Pass| tiling.cut(image, channels, pass);
         let mut tile = passes.first().map(cut);
         let mut done: Option<(Pass, Vec<f32>)> = None;
@@ -168,13 +169,13 @@ impl Predictor {
             self.program.submit(gpu)?;
             // While the device works: what came before, and what comes next.
             if let Some((pass, logits)) = done.take() {
-                tiling.add(logits, pass, flips, sums);
+                tiling.add(logits, pass, flips.len(), sums);
             }
             tile = passes.get(i + 1).map(cut);
             done = Some((pass, host::download(gpu, &self.memory, &self.tensors, self.logits)?));
         }
         if let Some((pass, logits)) = done {
-            tiling.add(logits, pass, flips, sums);
+            tiling.add(logits, pass, flips.len(), sums);
         }
         Ok(())
     }

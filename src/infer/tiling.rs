@@ -64,12 +64,12 @@ impl Tiling {
         layer.saturating_sub(self.front[0])..end.min(self.shape[0])
     }
 
-    /// The passes of one layer, with the first `flips` flips of each tile.
-    pub fn passes(&self, layer: usize, flips: usize) -> Vec<Pass> {
+    /// The passes of one layer, with these flips of each tile.
+    pub fn passes(&self, layer: usize, flips: &[usize]) -> Vec<Pass> {
         let mut passes = Vec::new();
         for &y in &self.starts[1] {
             for &x in &self.starts[2] {
-                passes.extend((0..flips).map(|flip| Pass { start: [layer, y, x], flip }));
+                passes.extend(flips.iter().map(|&flip| Pass { start: [layer, y, x], flip }));
             }
         }
         passes

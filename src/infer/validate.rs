@@ -100,7 +100,7 @@ mod tests {
             cases: &cases,
             references: &references,
             axes: [0, 1, 2],
-            window: WindowOptions { step: 1.0, mirror: false },
+            window: WindowOptions { step: 1.0, mirror: crate::data::Axes::NONE },
             used_in_search: true,
         };
         let out = folder.path().join("fold_0/validation");

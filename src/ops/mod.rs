@@ -11,6 +11,7 @@ pub mod norm;
 pub mod optimizer;
 pub mod selftest;
 pub mod smooth;
+pub mod spline;
 pub mod stage;
 pub mod tensor;
 pub mod warp;

@@ -24,6 +24,57 @@ pub mod flags {
     pub const PLANAR: u32 = 128;
 }
 
+/// How an image is read between voxels (`--interpolation`).
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    serde::Serialize,
+    serde::Deserialize,
+    clap::ValueEnum,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum ImageInterpolation {
+    /// Trilinear.
+    #[default]
+    Linear,
+    /// Cubic B-spline, as nnU-Net v1 does.
+    Cubic,
+}
+
+/// How labels are read between voxels (`--label-interpolation`).
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    serde::Serialize,
+    serde::Deserialize,
+    clap::ValueEnum,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum LabelInterpolation {
+    /// The label with the most weight among the eight neighbours.
+    #[default]
+    Linear,
+    /// That of the nearest voxel.
+    Nearest,
+}
+
+/// How a source is read between voxels.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Interpolation {
+    /// Of images.
+    pub image: ImageInterpolation,
+    /// Of labels.
+    pub labels: LabelInterpolation,
+}
+
 /// One sample's draw as the shaders read it: plain numbers, `Record` in WGSL.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, bytemuck::Pod, bytemuck::Zeroable)]
@@ -196,6 +247,10 @@ pub struct Warp {
     pub source: SlotId,
     /// Source labels, u32 \[box\].
     pub source_labels: SlotId,
+    /// Cubic B-spline coefficients of the source, f32 \[C\]\[box\]; `None`: linear.
+    pub coefficients: Option<SlotId>,
+    /// How labels are read.
+    pub label_interpolation: LabelInterpolation,
     /// Smoothed noise, vec4 \[D*H*W\]; `None`: no draw is ever elastic.
     pub displacement: Option<SlotId>,
     /// Output image, N,C,D,H,W in buffers.
@@ -253,14 +308,16 @@ impl Warp {
             pad: [0; 3],
         };
         let kernel = Kernel::with(
-            "warp/linear",
+            "warp/sample",
             &[
                 ("BLOCKS", i64::from(blocks)),
                 ("CHANNELS", i64::from(channels)),
+                ("CUBIC", i64::from(self.coefficients.is_some())),
+                ("NEAREST", i64::from(self.label_interpolation == LabelInterpolation::Nearest)),
                 ("RUN", i64::from(RUN)),
             ],
         );
-        let bindings = vec![
+        let mut bindings = vec![
             Binding::read(self.draws),
             Binding::read(self.source),
             Binding::read(self.source_labels),
@@ -269,11 +326,13 @@ impl Warp {
             Binding::write(place.slot),
             Binding::write(self.labels),
         ];
+        bindings.extend(self.coefficients.map(Binding::read));
+        let taps = if self.coefficients.is_some() { 64 } else { 8 };
         let groups = linear_groups(u64::from(total).div_ceil(64));
         let (v, c) = (u64::from(voxels), u64::from(channels));
         l.recording.dispatch(
             Dispatch::new(kernel, &params, bindings, groups)
-                .work(v * (190 + 16 * c), v * (4 * c + 8 + 16 * (1 + u64::from(blocks)))),
+                .work(v * (190 + 2 * taps * c), v * (4 * c + 8 + 16 * (1 + u64::from(blocks)))),
         );
         Ok(())
     }

@@ -7,7 +7,7 @@ use crate::augment::record::record;
 use crate::error::Result;
 use crate::gpu::{Gpu, Lifetime, Memory, MemoryPlan, Program, Recording, SlotId};
 use crate::ops::tensor::{Storage, Tensors, View, host};
-use crate::ops::warp::Placement;
+use crate::ops::warp::{Interpolation, Placement};
 use crate::ops::{ConvVariant, Lowering};
 
 /// An augmenter for one sample, and its case on the device.
@@ -21,11 +21,17 @@ pub(super) struct Bench {
 }
 
 impl Bench {
-    pub(super) fn new(gpu: &Gpu, source: &Source, patch: [u32; 3]) -> Result<Self> {
+    pub(super) fn new(
+        gpu: &Gpu,
+        source: &Source,
+        patch: [u32; 3],
+        interpolation: Interpolation,
+    ) -> Result<Self> {
         let channels = source.image.channels as u32;
         let mut tensors = Tensors::new(gpu.caps());
         let capacity = source.labels.len() as u64;
-        let spec = AugmenterSpec { batch: 1, channels, patch, capacity, candidates: 1 };
+        let spec =
+            AugmenterSpec { batch: 1, channels, patch, capacity, candidates: 1, interpolation };
         let augmenter = Augmenter::new(&mut tensors, spec)?;
         let keep = Lifetime::Persistent;
         let image = tensors.add("image", 1, &[channels], patch, Storage::Buffer, keep)?.view();

@@ -7,7 +7,7 @@ use crate::data::Preprocessing;
 use crate::error::{Error, Result};
 use crate::files;
 use crate::ops::smooth::radius;
-use crate::ops::warp::Placement;
+use crate::ops::warp::{Interpolation, Placement};
 use crate::search::policy::Policy;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
@@ -31,6 +31,9 @@ pub(super) struct Listing {
     pub preprocessing: Preprocessing,
     /// Whether slices stayed slices.
     pub dummy_2d: bool,
+    /// How the case was read between voxels.
+    #[serde(default)]
+    pub interpolation: Interpolation,
     /// First voxel of the patch in the prepared image, D, H, W, and its edges.
     pub patch_start: [i64; 3],
     pub patch: [u32; 3],

@@ -9,12 +9,12 @@ mod words;
 use crate::augment::draw::{Draw, StreamKey, draw};
 use crate::augment::record::is_dummy_2d;
 use crate::augment::sheet::{Sheet, SheetRow, View, limits};
-use crate::data::Preprocessing;
 use crate::data::nifti::{write_image, write_labels};
+use crate::data::{Axes, Preprocessing};
 use crate::error::{Error, Result};
 use crate::files;
 use crate::gpu::{AdapterChoice, Gpu};
-use crate::ops::warp::Placement;
+use crate::ops::warp::{ImageInterpolation, Interpolation, LabelInterpolation, Placement};
 use crate::run::RunConfig;
 use crate::search::space::Field;
 use bench::Bench;
@@ -55,8 +55,12 @@ pub struct PreviewOptions {
     pub values: Vec<(Field, f64)>,
     /// Edges D, H, W of the patch; the whole case if none are given.
     pub patch: Option<[u32; 3]>,
-    /// Mirror at random.
-    pub mirror: bool,
+    /// Axes to mirror at random; as the run does, or all, if nothing is given.
+    pub mirror: Option<Axes>,
+    /// How images are read between voxels; as the run does, or linearly, if nothing is given.
+    pub interpolation: Option<ImageInterpolation>,
+    /// The same of labels.
+    pub label_interpolation: Option<LabelInterpolation>,
     /// Channel that the sheet shows.
     pub channel: usize,
     /// Which adapter.
@@ -79,7 +83,7 @@ pub fn preview(options: &PreviewOptions, log: &mut dyn FnMut(&str)) -> Result<Pa
     };
     let at = listing.placement(&source);
     let gpu = Gpu::open(&options.adapter, options.checked_shaders)?;
-    let bench = Bench::new(&gpu, &source, at.patch)?;
+    let bench = Bench::new(&gpu, &source, at.patch, listing.interpolation)?;
     files::create_folder(&options.output)?;
     let [d, h, w] = at.patch;
     log(&format!(
@@ -114,6 +118,9 @@ fn drawn(options: &PreviewOptions) -> Result<(Listing, Source)> {
     let run = options.policy.as_ref().filter(|p| p.is_dir());
     let config = run.map(|run| RunConfig::read(run)).transpose()?;
     let source = open(options, config.as_ref().map(|c| &c.preprocessing))?;
+    let of_run = config.as_ref().map(|c| c.interpolation).unwrap_or_default();
+    let of_config = config.as_ref().map_or(Axes::ALL, |c| c.mirror);
+    let mirror = options.mirror.unwrap_or(of_config);
     let image = &source.image;
     let place = place(&source, options.patch)?;
     let mut draws = Vec::new();
@@ -127,7 +134,7 @@ fn drawn(options: &PreviewOptions) -> Result<(Listing, Source)> {
             sample: number as u32,
             candidate: 0,
         };
-        let draw = draw(&policy, image.channels, options.mirror, &mut key.rng());
+        let draw = draw(&policy, image.channels, mirror, &mut key.rng());
         let policy = policies.sampled().then_some(policy);
         draws.push(Listed { image: String::new(), label: None, policy, draw });
     }
@@ -139,6 +146,10 @@ fn drawn(options: &PreviewOptions) -> Result<(Listing, Source)> {
         input: Input { channels: image.channels, shape: image.origin.header.shape() },
         preprocessing: source.preprocessing.clone(),
         dummy_2d: is_dummy_2d(source.preprocessing.spacing_mm),
+        interpolation: Interpolation {
+            image: options.interpolation.unwrap_or(of_run.image),
+            labels: options.label_interpolation.unwrap_or(of_run.labels),
+        },
         patch_start: place.patch_start.map(i64::from),
         patch: place.patch,
         draws,

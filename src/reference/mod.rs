@@ -8,4 +8,5 @@ pub mod noise;
 pub mod norm;
 pub mod optimizer;
 pub mod smooth;
+pub mod spline;
 pub mod warp;

@@ -1,6 +1,7 @@
-//! Twin of `warp/linear.wgsl`, in f64.
+//! Twin of `warp/sample.wgsl`, in f64.
 
-use crate::ops::warp::{WarpRecord, flags};
+use super::spline;
+use crate::ops::warp::{ImageInterpolation, Interpolation, LabelInterpolation, WarpRecord, flags};
 
 /// A warped patch: image C,D,H,W and labels D,H,W.
 #[derive(Clone, Debug, PartialEq)]
@@ -21,6 +22,7 @@ pub fn warp(
     labels: &[u32],
     displacement: &[f64],
     patch: [usize; 3],
+    interpolation: Interpolation,
 ) -> Warped {
     let extent = record.box_shape.map(|e| e as i64);
     let volume = labels.len();
@@ -32,6 +34,18 @@ pub fn warp(
         ambiguous: vec![false; voxels],
     };
     let rows = [record.row0, record.row1, record.row2];
+    let spatial = record.has(flags::SPATIAL);
+    let cubic = spatial && interpolation.image == ImageInterpolation::Cubic;
+    let nearest = interpolation.labels == LabelInterpolation::Nearest;
+    let box_shape = record.box_shape.map(|e| e as usize);
+    let coefficients: Vec<Vec<f64>> = image
+        .chunks(volume)
+        .filter(|_| cubic)
+        .map(|channel| {
+            let wide: Vec<f64> = channel.iter().map(|&v| f64::from(v)).collect();
+            spline::coefficients(&wide, box_shape)
+        })
+        .collect();
     for v in 0..voxels {
         let o = [v / (patch[1] * patch[2]), v / patch[2] % patch[1], v % patch[2]];
         let mut m = o;
@@ -74,7 +88,7 @@ pub fn warp(
                 at = at * extent[i] + low[i] + high * step[i];
                 weight *= if high == 1 { f[i] } else { 1.0 - f[i] };
             }
-            for channel in 0..channels {
+            for channel in (0..channels).filter(|_| !cubic) {
                 let value = f64::from(image[channel * volume + at as usize]);
                 out.image[channel * voxels + v] += weight * value;
             }
@@ -84,9 +98,37 @@ pub fn warp(
                 None => scores.push((label, weight)),
             }
         }
+        for (channel, coefficients) in coefficients.iter().enumerate() {
+            out.image[channel * voxels + v] = cubic_at(coefficients, extent, low, f);
+        }
+        if nearest && spatial {
+            let up = |i: usize| if f[i] >= 0.5 { step[i] } else { 0 };
+            let at = (0..3).fold(0, |at, i| at * extent[i] + low[i] + up(i));
+            out.labels[v] = labels[at as usize];
+            out.ambiguous[v] |= f.iter().any(|f| (f - 0.5).abs() < 1e-4);
+            continue;
+        }
         scores.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
         out.labels[v] = scores[0].0;
         out.ambiguous[v] |= scores.len() > 1 && scores[0].1 - scores[1].1 < 1e-4;
     }
     out
+}
+
+/// The spline's value a fraction `f` behind voxel `low`; taps beyond the box are mirrored.
+fn cubic_at(coefficients: &[f64], extent: [i64; 3], low: [i64; 3], f: [f64; 3]) -> f64 {
+    let tap = |axis: usize, k: i64| {
+        let (i, last) = (low[axis] + k - 1, extent[axis] - 1);
+        let i = if i < 0 { -i } else { i };
+        if i > last { (2 * last - i).max(0) } else { i }
+    };
+    let weights = f.map(spline::weights);
+    let mut sum = 0.0;
+    for index in 0..64i64 {
+        let k = [index / 16, index / 4 % 4, index % 4];
+        let at = (0..3).fold(0, |at, i| at * extent[i] + tap(i, k[i]));
+        let weight: f64 = (0..3).map(|i| weights[i][k[i] as usize]).product();
+        sum += weight * coefficients[at as usize];
+    }
+    sum
 }

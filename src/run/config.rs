@@ -1,8 +1,10 @@
 //! `config.json`: everything that a run resolved before it began.
 
+use crate::data::Axes;
 use crate::data::Preprocessing;
 use crate::data::split::Fold;
 use crate::nn::plan::NetworkPlan;
+use crate::ops::warp::Interpolation;
 use crate::{Error, Result, files};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -40,8 +42,11 @@ pub struct RunConfig {
     pub preprocessing: Preprocessing,
     /// The network.
     pub plan: NetworkPlan,
-    /// Whether training mirrored, so that prediction may.
-    pub mirror: bool,
+    /// The axes that training mirrored, so that prediction may.
+    pub mirror: Axes,
+    /// How augmentation reads cases between voxels.
+    #[serde(default)]
+    pub interpolation: Interpolation,
     /// Whether the search looked at the fold's own validation cases, which makes results on
     /// them optimistic.
     pub validation_used_in_search: bool,

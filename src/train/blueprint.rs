@@ -13,6 +13,7 @@ use crate::nn::step::{
 use crate::nn::unet::UNet;
 use crate::ops::optimizer::Average;
 use crate::ops::tensor::{Storage, Tensors};
+use crate::ops::warp::Interpolation;
 use crate::ops::{ConvVariant, Lowering};
 
 /// How many candidates an iteration has.
@@ -40,6 +41,8 @@ pub(super) struct SessionSpec {
     pub judging: usize,
     /// Voxels of the largest source box.
     pub source_voxels: u64,
+    /// How the sources are read between voxels.
+    pub interpolation: Interpolation,
 }
 
 /// What is recorded, and where its tensors lie.
@@ -106,6 +109,7 @@ impl Blueprint {
                 patch: plan.patch,
                 capacity: spec.source_voxels,
                 candidates: 1,
+                interpolation: spec.interpolation,
             },
         )?;
         let deep = LossPlan { head_weights: plan.head_weights(), batch_dice };

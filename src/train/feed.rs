@@ -6,12 +6,13 @@ use super::patch;
 use crate::augment::batch::reach;
 use crate::augment::draw::{StreamKey, draw};
 use crate::augment::record::record;
+use crate::data::Axes;
 use crate::data::prefetch::{Batch, PrefetchPlan, Prefetcher, Sample, source_range};
 use crate::data::preprocess::{PreparedCase, crop};
 use crate::data::rng::Purpose;
 use crate::data::sampler::PatchSampler;
 use crate::error::{Error, Result};
-use crate::ops::warp::{Placement, WarpRecord};
+use crate::ops::warp::{ImageInterpolation, Placement, WarpRecord};
 use crate::search::policy::Policy;
 use std::sync::Arc;
 
@@ -84,7 +85,7 @@ pub(super) fn source_voxels(largest: usize, channels: u64, patch: [u32; 3], max_
 pub(super) struct Drawing {
     pub seed: u64,
     pub fold: u32,
-    pub mirror: bool,
+    pub mirror: Axes,
     /// Strongly anisotropic data: slices stay slices.
     pub dummy_2d: bool,
     /// Voxels that are 0 in all channels stay so.
@@ -92,6 +93,8 @@ pub(super) struct Drawing {
     pub patch: [u32; 3],
     /// Voxels of the largest source box.
     pub capacity: u64,
+    /// How images are read between voxels.
+    pub interpolation: ImageInterpolation,
 }
 
 impl Drawing {
@@ -145,7 +148,7 @@ impl Drawing {
         drawn: &[WarpRecord],
     ) -> Result<([i32; 3], [u32; 3], Source)> {
         let ready = &sample.source;
-        let (start, shape) = reach(drawn, self.patch)?;
+        let (start, shape) = reach(drawn, self.patch, self.interpolation)?;
         let inside = (0..3).all(|i| {
             let (low, high) = (ready.start[i], ready.start[i] + ready.shape[i] as i64);
             i64::from(start[i]) >= low && i64::from(start[i]) + i64::from(shape[i]) <= high

@@ -10,7 +10,7 @@ use crate::gpu::Gpu;
 use crate::nn::plan::{NetworkPlan, divisors};
 use crate::nn::step::Optimizer;
 use crate::ops::selftest;
-use crate::ops::warp::{Placement, WarpRecord};
+use crate::ops::warp::{Interpolation, Placement, WarpRecord};
 use std::time::Instant;
 
 /// FLOPs of the batch that is timed for a forecast, at most.
@@ -69,6 +69,7 @@ impl Rehearsal {
             updates: CandidateUpdates::Mean,
             judging: usize::from(!matches!(how, Rehearsed::Plain(_))),
             source_voxels: source_voxels(voxels, u64::from(plan.in_channels), plan.patch, bytes),
+            interpolation: Interpolation::default(),
         };
         let blueprint = Blueprint::new(caps, variant, Optimizer::Adam, false, plan, spec)?;
         Self::of(gpu, blueprint, spec)

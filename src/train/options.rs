@@ -1,7 +1,9 @@
 //! What a training is asked to do.
 
+use crate::data::Axes;
 use crate::gpu::AdapterChoice;
 use crate::nn::step::Optimizer;
+use crate::ops::warp::Interpolation;
 use crate::search::asng::AsngOptions;
 use crate::search::reinforce::Reinforce;
 use crate::search::searcher::{
@@ -263,8 +265,10 @@ pub struct TrainOptions {
     pub clip: f64,
     /// Dice over the batch instead of per sample.
     pub batch_dice: bool,
-    /// Mirror all axes with probability 0.5 each.
-    pub mirror: bool,
+    /// Mirror these axes with probability 0.5 each.
+    pub mirror: Axes,
+    /// How augmentation reads cases between voxels.
+    pub interpolation: Interpolation,
     /// The search.
     pub search: SearchOptions,
     /// Predict and evaluate the fold's validation cases at the end.
@@ -307,7 +311,8 @@ impl TrainOptions {
             schedule: Schedule::Poly,
             clip: 12.0,
             batch_dice: false,
-            mirror: true,
+            mirror: Axes::ALL,
+            interpolation: Interpolation::default(),
             search,
             validate: true,
             seed: 0,

@@ -136,6 +136,7 @@ impl<'a> Wanted<'a> {
             updates: search.updates,
             judging: if self.searching { search.batches as usize } else { 0 },
             source_voxels: source_voxels(self.largest, channels, patch, caps.max_binding_bytes),
+            interpolation: self.options.interpolation,
         }
     }
 

@@ -232,7 +232,7 @@ mod tests {
     use super::*;
     use crate::gpu::AdapterChoice;
     use crate::nn::plan::NetworkPlan;
-    use crate::ops::warp::Placement;
+    use crate::ops::warp::{Interpolation, Placement};
 
     /// Edge of the example's patch.
     const EDGE: u32 = 16;
@@ -243,7 +243,13 @@ mod tests {
         let gpu = Gpu::open(&AdapterChoice::default(), true).unwrap();
         let plan = NetworkPlan::from_spacing(1, 2, 4, [EDGE; 3], 1, [1.0; 3], 2);
         let voxels = EDGE.pow(3);
-        let spec = SessionSpec { candidates, updates, judging, source_voxels: u64::from(voxels) };
+        let spec = SessionSpec {
+            candidates,
+            updates,
+            judging,
+            source_voxels: u64::from(voxels),
+            interpolation: Interpolation::default(),
+        };
         let variant = ConvVariant::available(gpu.caps())[0];
         let TrainOptions { optimizer, batch_dice, seed, clip, .. } = example();
         let blueprint =

@@ -8,11 +8,11 @@ use super::planning::Wanted;
 use super::session::Session;
 use super::state::{Conditions, Start};
 use crate::augment::record::is_dummy_2d;
-use crate::data::check;
 use crate::data::dataset::Dataset;
 use crate::data::patients::{Patients, patients};
 use crate::data::preprocess::{PrepareOptions, PreparedCase, prepare};
 use crate::data::split::{self, Fold};
+use crate::data::{Axes, check};
 use crate::error::{Error, Result};
 use crate::files;
 use crate::gpu::Gpu;
@@ -64,7 +64,7 @@ impl Setup {
         let dataset = Dataset::open(&options.dataset)?;
         let settled = |kind: check::Kind| match kind {
             check::Kind::Orientation => options.reorient,
-            check::Kind::Sides => !options.mirror || searcher.name() == "none",
+            check::Kind::Sides => options.mirror.is_empty() || searcher.name() == "none",
             _ => false,
         };
         for (kind, sentence) in check::quick(&dataset)? {
@@ -118,7 +118,7 @@ impl Setup {
         let blueprint = wanted.choose(gpu.caps(), variant)?;
         let plan = blueprint.net.plan.clone();
         let capacity = wanted.spec(gpu.caps(), plan.patch).source_voxels;
-        let mirror = options.mirror && searcher.name() != "none";
+        let mirror = if searcher.name() == "none" { Axes::NONE } else { options.mirror };
         let config = RunConfig {
             version: CONFIG_VERSION,
             program: env!("CARGO_PKG_VERSION").into(),
@@ -133,6 +133,7 @@ impl Setup {
             preprocessing,
             plan: plan.clone(),
             mirror,
+            interpolation: options.interpolation,
             validation_used_in_search: searching
                 && options.search.validation == SearchValidation::Fold,
             training: serde_json::to_value(options)
@@ -156,6 +157,7 @@ impl Setup {
             mask: config.preprocessing.nonzero_mask,
             patch: plan.patch,
             capacity,
+            interpolation: options.interpolation.image,
         };
         let session = Session::open(gpu, blueprint, options.seed, options.clip)?;
         let trainer = Trainer { session, searcher, drawing, lambda, updates, iterations: 0 };

@@ -1,6 +1,7 @@
 //! Runs the real binary in a folder of its own.
 #![allow(dead_code)]
 
+use asng_wgpu::data::Axes;
 use asng_wgpu::data::Dataset;
 use asng_wgpu::data::demo::{DemoKind, DemoSize, write_demo};
 use asng_wgpu::data::preprocess::prepare_all;
@@ -128,7 +129,8 @@ pub fn run_folder(run: &Path, data: &Path, folds: &[usize], patch: [u32; 3]) -> 
         },
         preprocessing: prepared.preprocessing,
         plan: plan.clone(),
-        mirror: true,
+        mirror: Axes::ALL,
+        interpolation: Default::default(),
         validation_used_in_search: false,
         training: serde_json::Value::Null,
         split: Vec::new(),

@@ -57,7 +57,7 @@ FIXED = {
 ONE_OF = False
 
 # Whether each axis is mirrored with probability 0.5.
-MIRROR = True
+MIRROR = (True, True, True)
 
 # Whether voxels that are 0 in all channels (outside the mask of the normalisation) are set back
 # to 0 after gamma.
@@ -149,8 +149,9 @@ def apply(image, label, policy, rng):
         batch = gamma(**batch)
         if KEEP_ZERO:
             batch["data"] = np.where(zero, 0, batch["data"])
-        if MIRROR:
-            batch = MirrorTransform((0, 1, 2))(**batch)
+        if any(MIRROR):
+            axes = tuple(axis for axis in range(3) if MIRROR[axis])
+            batch = MirrorTransform(axes)(**batch)
     finally:
         np.random.set_state(state)
     return batch["data"][0].astype(image.dtype), batch["seg"][0, 0].astype(label.dtype)

@@ -60,7 +60,7 @@ FIXED = {
 ONE_OF = False
 
 # Whether each axis is mirrored with probability 0.5.
-MIRROR = True
+MIRROR = (True, True, True)
 
 # Whether voxels that are 0 in all channels (outside the mask of the normalisation) are set back
 # to 0 after gamma.
@@ -106,7 +106,7 @@ def draw(policy, channels, rng):
         "gamma": [around_one("gamma") for _ in range(channels)],
     }
     numbers = {name: value if on[name] else None for name, value in numbers.items()}
-    numbers["mirror"] = [bool(MIRROR and rng.random() < 0.5) for _ in range(3)]
+    numbers["mirror"] = [bool(rng.random() < 0.5 and allowed) for allowed in MIRROR]
     return numbers
 
 

@@ -2,7 +2,9 @@
 
 use super::Source;
 use crate::augment::record::is_dummy_2d;
+use crate::cli::mirroring::MirrorFlags;
 use crate::cli::{print, say};
+use crate::data::Axes;
 use crate::error::Result;
 use crate::files;
 use crate::run::RunConfig;
@@ -29,9 +31,8 @@ pub(super) struct Export {
     /// Export the most probable policy in place of the distribution.
     #[arg(long)]
     most_probable: bool,
-    /// Do not mirror [default: as the run did].
-    #[arg(long)]
-    no_mirror: bool,
+    #[command(flatten)]
+    mirror: MirrorFlags,
 }
 
 impl Export {
@@ -47,7 +48,7 @@ impl Export {
         };
         let preprocessing = config.as_ref().map(|c| &c.preprocessing);
         let options = ExportOptions {
-            mirror: !self.no_mirror && config.as_ref().is_none_or(|c| c.mirror),
+            mirror: self.mirror.axes().unwrap_or(config.as_ref().map_or(Axes::ALL, |c| c.mirror)),
             keep_zero: preprocessing.is_some_and(|p| p.nonzero_mask),
             axes: preprocessing.map_or([0, 1, 2], |p| p.axes),
             reorient: preprocessing.is_some_and(|p| p.reorient),

@@ -208,7 +208,7 @@ pub(super) fn sides(labels: &[String]) -> Option<Finding> {
         how_many("label", &sided)
     );
     let what = if sided.len() > 1 { what.replacen(" means ", " mean ", 1) } else { what };
-    let remedy = "train with --no-mirror";
+    let remedy = "train with --no-mirror, or without that axis by --mirror-axes";
     Some(Finding::new(Severity::Warning, Kind::Sides, what, remedy))
 }
 

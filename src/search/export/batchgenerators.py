@@ -78,8 +78,9 @@ def apply(image, label, policy, rng):
         batch = gamma(**batch)
         if KEEP_ZERO:
             batch["data"] = np.where(zero, 0, batch["data"])
-        if MIRROR:
-            batch = MirrorTransform((0, 1, 2))(**batch)
+        if any(MIRROR):
+            axes = tuple(axis for axis in range(3) if MIRROR[axis])
+            batch = MirrorTransform(axes)(**batch)
     finally:
         np.random.set_state(state)
     return batch["data"][0].astype(image.dtype), batch["seg"][0, 0].astype(label.dtype)

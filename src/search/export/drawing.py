@@ -21,7 +21,7 @@ def draw(policy, channels, rng):
         "gamma": [around_one("gamma") for _ in range(channels)],
     }
     numbers = {name: value if on[name] else None for name, value in numbers.items()}
-    numbers["mirror"] = [bool(MIRROR and rng.random() < 0.5) for _ in range(3)]
+    numbers["mirror"] = [bool(rng.random() < 0.5 and allowed) for allowed in MIRROR]
     return numbers
 
 

@@ -4,6 +4,7 @@
 //! translation of the rotation) is included. The files follow `augment::draw`: the same
 //! distribution of transforms, but not the same random numbers.
 
+use crate::data::Axes;
 use std::str::FromStr;
 
 use minijinja::{Environment, UndefinedBehavior, Value, context};
@@ -70,8 +71,8 @@ impl FromStr for Library {
 /// What a file says beside the policy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ExportOptions {
-    /// Mirror each axis with probability 0.5.
-    pub mirror: bool,
+    /// Mirror these axes with probability 0.5 each.
+    pub mirror: Axes,
     /// Set voxels outside the normalisation's mask back to 0 after gamma.
     pub keep_zero: bool,
     /// The file's axis (0, 1, 2: z, y, x) that each axis D, H, W of the training is.
@@ -142,7 +143,7 @@ pub fn python(file: &PolicyFile, library: Library, options: ExportOptions) -> Re
         variables => searched,
         fixed => fixed,
         one_of => base.one_of,
-        mirror => options.mirror,
+        mirror => options.mirror.0,
         keep_zero => options.keep_zero,
         sided => draws_below_one(file, &base),
     };
@@ -223,7 +224,7 @@ mod tests {
     use crate::search::file::VERSION;
 
     const OPTIONS: ExportOptions = ExportOptions {
-        mirror: true,
+        mirror: Axes::ALL,
         keep_zero: false,
         axes: [0, 1, 2],
         reorient: false,

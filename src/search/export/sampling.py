@@ -19,7 +19,7 @@ FIXED = {
 ONE_OF = {{ "True" if one_of else "False" }}
 
 # Whether each axis is mirrored with probability 0.5.
-MIRROR = {{ "True" if mirror else "False" }}
+MIRROR = ({% for on in mirror %}{{ "True" if on else "False" }}{{ ", " if not loop.last }}{% endfor %})
 
 # Whether voxels that are 0 in all channels (outside the mask of the normalisation) are set back
 # to 0 after gamma.

@@ -2,7 +2,8 @@
 //
 //   m = o, or P - 1 - o on mirrored axes
 //   c = (m - (P - 1)/2 + alpha disp(m)) M + centre     (row vector; M = R scale; case coordinates)
-//   image: trilinear; label: the label whose trilinear indicator is largest, ties to the nearest
+//   image: trilinear, or (CUBIC) by the cubic B-spline whose coefficients `prefilter` made, mirrored
+//   at the ends of the box; label: (NEAREST) that of the nearest voxel, or the label whose trilinear indicator is largest, ties to the nearest
 //   neighbour's label if it is among the tied, else to the smallest. A coordinate < 0 or > n - 1 of
 //   the case, or one that needs a voxel beyond the uploaded box, gives 0 without blending
 //   (scipy.ndimage.map_coordinates mode constant; batchgenerators augment_spatial; golden README).
@@ -10,12 +11,13 @@
 //
 // Bindings: 1 draws [sample] Record, 2 image source [C][box] f32, 3 label source [box] u32,
 // 4 displacement [D*H*W] vec4 (read only where params.displaced and the draw is elastic),
-// 5 image target, channel-blocked vec4, 6 label target [N][D*H*W] u32.
+// 5 image target, channel-blocked vec4, 6 label target [N][D*H*W] u32, 7 (CUBIC) coefficients
+// [C][box] f32.
 // One invocation: RUN voxels along H at one (d, w), so that the record is loaded once for all of
 // them; lanes are neighbours along W. No axis's labels are looped over: of at most 8 corners only
 // equal labels are summed.
-// FLOPs: 60 + 16 C a voxel, and 130 for the label; bytes: 4 (8 C + 8) read at most, 16 blocks + 4
-// written a voxel. Runs on every device. Lost: one voxel an invocation (on a software device the
+// FLOPs: 60 + 16 C a voxel (CUBIC: 60 + 170 C), and 130 for the label; bytes: 4 (8 C + 8) read at
+// most (CUBIC: 4 (64 C + 8)), 16 blocks + 4 written a voxel. Runs on every device. Lost: one voxel an invocation (on a software device the
 // record's 36 floats then cost more than the 16 corners).
 
 struct Record {
@@ -58,6 +60,23 @@ struct Params {
 @group(0) @binding(4) var<storage, read> displacement: array<vec4<f32>>;
 @group(0) @binding(5) var<storage, read_write> image_out: array<vec4<f32>>;
 @group(0) @binding(6) var<storage, read_write> labels_out: array<u32>;
+{%- if CUBIC %}
+@group(0) @binding(7) var<storage, read> coefficients: array<f32>;
+
+/// An index beyond the ends of 0..n, mirrored about the end voxels.
+fn mirrored(i: vec3<i32>, n: vec3<i32>) -> vec3<i32> {
+    let low = abs(i);
+    return max(min(low, 2 * (n - 1) - low), vec3<i32>(0));
+}
+
+/// Weights of the four coefficients about a fraction `f` of a voxel.
+fn spline(f: f32) -> vec4<f32> {
+    let g = 1.0 - f;
+    let outer = vec2<f32>(g * g * g, f * f * f) / 6.0;
+    let second = 2.0 / 3.0 - f * f + 0.5 * f * f * f;
+    return vec4<f32>(outer.x, second, 1.0 - outer.x - second - outer.y, outer.y);
+}
+{%- endif %}
 
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
@@ -132,12 +151,43 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
                 let w5 = f.x * g.y * f.z;
                 let w6 = f.x * f.y * g.z;
                 let w7 = f.x * f.y * f.z;
+{%- if CUBIC %}
+                var weight_x = spline(f.x);
+                var weight_y = spline(f.y);
+                let weight_z = spline(f.z);
+                let z0 = u32(mirrored(low - 1, extent).z);
+                let z1 = p.z;
+                let z2 = u32(mirrored(low + 1, extent).z);
+                let z3 = u32(mirrored(low + 2, extent).z);
+{%- for c in range(CHANNELS) %}
+                var sum{{ c }} = 0.0;
+{%- endfor %}
+                // Not written out: sixteen copies of the body take a compiler seconds.
+                for (var i = 0; i < 4; i++) {
+                    let at_x = u32(mirrored(low + i - 1, extent).x) * plane;
+                    for (var j = 0; j < 4; j++) {
+                        let line = at_x + u32(mirrored(low + j - 1, extent).y) * row;
+                        let weight = weight_x[i] * weight_y[j];
+{%- for c in range(CHANNELS) %}
+                        sum{{ c }} += weight * dot(weight_z, vec4<f32>({% for k in range(4) %}{% if k %}, {% endif %}coefficients[{{ c }}u * volume + line + z{{ k }}]{% endfor %}));
+{%- endfor %}
+                    }
+                }
+{%- for c in range(CHANNELS) %}
+                value{{ c // 4 }}[{{ c % 4 }}] = sum{{ c }};
+{%- endfor %}
+{%- else %}
 {%- for c in range(CHANNELS) %}
                 {
                     let at = {{ c }}u * volume;
                     value{{ c // 4 }}[{{ c % 4 }}] = {% for k in range(8) %}{% if k %} + {% endif %}w{{ k }} * image[at + i{{ k }}]{% endfor %};
                 }
 {%- endfor %}
+{%- endif %}
+{%- if NEAREST %}
+                let near = i0 + select(0u, sx, f.x >= 0.5) + select(0u, sy, f.y >= 0.5) + select(0u, sz, f.z >= 0.5);
+                label = labels[near];
+{%- else %}
 {%- for k in range(8) %}
                 let l{{ k }} = labels[i{{ k }}];
 {%- endfor %}
@@ -155,6 +205,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
                     label = l{{ k }};
                 }
 {%- endfor %}
+{%- endif %}
             } else {
 {%- for c in range(CHANNELS) %}
                 value{{ c // 4 }}[{{ c % 4 }}] = image[{{ c }}u * volume + i0];
