@@ -147,6 +147,36 @@ fn transforms_come_as_often_as_the_policy_says() {
     for axis in 0..3 {
         assert_share("mirror", count(&|d| d.mirror[axis]), n, 0.5);
     }
+    // Magnitudes are uniform: every tenth of an interval comes as often. Scale and gamma are so on
+    // either side of 1.
+    let assert_uniform = |what: &str, low: f64, high: f64, of: &dyn Fn(&Draw) -> Option<f64>| {
+        let inside = |v: &f64| (low..=high).contains(v);
+        let values: Vec<f64> = draws.iter().filter_map(of).filter(inside).collect();
+        assert!(values.len() > 800, "{what}");
+        for tenth in 0..10 {
+            let bin = |v: f64| (((v - low) / (high - low) * 10.0) as usize).min(9);
+            let hits = values.iter().filter(|v| bin(**v) == tenth).count();
+            assert_share(&format!("{what}, tenth {tenth}"), hits, values.len(), 0.1);
+        }
+    };
+    assert_uniform("alpha", 0.0, 900.0, &|d| d.elastic.map(|e| e.alpha));
+    assert_uniform("sigma", 9.0, 13.0, &|d| d.elastic.map(|e| e.sigma));
+    for axis in 0..3 {
+        assert_uniform("angle", -15.0, 15.0, &|d| d.rotation.map(|angles| angles[axis]));
+    }
+    assert_uniform("small scale", 0.85, 1.0, &|d| d.scale);
+    assert_uniform("large scale", 1.0, 1.25, &|d| d.scale);
+    for channel in 0..2 {
+        assert_uniform("small gamma", 0.7, 1.0, &|d| d.gamma.as_ref().map(|g| g[channel]));
+        assert_uniform("large gamma", 1.0, 1.5, &|d| d.gamma.as_ref().map(|g| g[channel]));
+    }
+    // The angles of a draw are independent of each other.
+    let turned: Vec<[f64; 3]> = draws.iter().filter_map(|d| d.rotation).collect();
+    for (a, b) in [(0, 1), (0, 2), (1, 2)] {
+        let product: f64 = turned.iter().map(|angles| angles[a] * angles[b]).sum();
+        let correlation = product / turned.len() as f64 / (15.0 * 15.0 / 3.0);
+        assert!(correlation.abs() < 5.0 / (turned.len() as f64).sqrt(), "{a} {b}: {correlation}");
+    }
     let none = many(&Policy::none(), 1000);
     assert!(none.iter().all(|d| d.elastic.is_none() && d.gamma.is_none() && !d.is_warp()));
     let still = draw(&policy, 1, Axes::NONE, &mut ChaCha8Rng::seed_from_u64(1));
