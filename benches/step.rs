@@ -2,12 +2,14 @@
 
 mod common;
 
-use asng_wgpu::gpu::Timing;
+use asng_wgpu::gpu::{Gpu, Lifetime, MemoryPlan, Timing};
 use asng_wgpu::nn::plan::NetworkPlan;
 use asng_wgpu::nn::step::{Batch, LossPlan, Optimizer, TrainingState, record_step};
 use asng_wgpu::nn::unet::UNet;
+use asng_wgpu::ops::ConvVariant;
 use asng_wgpu::ops::optimizer::adam_hyper;
-use asng_wgpu::ops::tensor::Storage;
+use asng_wgpu::ops::tensor::{Storage, Tensors};
+use common::least::Least;
 use common::{Against, Bench, Ready, Result, Rig};
 use std::time::Instant;
 
@@ -30,6 +32,21 @@ impl Step {
     fn name(&self) -> String {
         let ([d, h, w], f, l) = (self.patch, self.features, self.levels);
         format!("unet step {d}x{h}x{w} b{BATCH} f{f} l{l}")
+    }
+
+    /// Device memory of a step that makes the activations of `recompute` levels again.
+    fn planned_bytes(&self, gpu: &Gpu, net: &UNet, recompute: usize) -> Result<u64> {
+        let mut tensors = Tensors::new(gpu.caps());
+        let state = TrainingState::new(&mut tensors, net, Optimizer::Adam);
+        let keep = Lifetime::Persistent;
+        let image = tensors.add("image", BATCH, &[1], self.patch, Storage::Buffer, keep)?.view();
+        let voxels = u64::from(BATCH * self.patch.iter().product::<u32>());
+        let labels = tensors.slots.buffer("labels", voxels * 4, keep);
+        let loss = LossPlan { head_weights: net.plan.head_weights(), batch_dice: false };
+        let (variant, batch) = (ConvVariant::available(gpu.caps())[0], Batch { image, labels });
+        let (recording, _) =
+            record_step(&mut tensors, variant, net, &state, batch, &loss, recompute)?;
+        Ok(MemoryPlan::new(&tensors.slots, &[&recording]).bytes())
     }
 
     /// Everything of a step on the device; prints what getting there took.
@@ -55,7 +72,7 @@ impl Step {
         let loss = LossPlan { head_weights: net.plan.head_weights(), batch_dice: false };
         let batch = Batch { image, labels };
         let (recording, _) =
-            record_step(&mut rig.tensors, rig.variant, &net, &state, batch, &loss)?;
+            record_step(&mut rig.tensors, rig.variant, &net, &state, batch, &loss, 0)?;
         rig.recording = recording;
         let recorded = begin.elapsed();
         let ready = rig.ready(&bench.gpu)?;
@@ -67,6 +84,18 @@ impl Step {
         gpu.write(&ready.memory, state.hyper, 0, &adam_hyper(1e-3, 3e-5, 12.0, 1))?;
         ready.program.submit(gpu)?;
         gpu.wait()?;
+        let (least, again) = (Least::of(&net), self.planned_bytes(gpu, &net, 1)?);
+        let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
+        println!(
+            "{}: memory {:.0} MiB, {:.2} of what must be kept; {:.0} MiB with the top level made \
+             again. Traffic {:.0} MiB, {:.2} of a step with every fusion",
+            self.name(),
+            mib(ready.planned_bytes),
+            ready.planned_bytes as f64 / least.memory as f64,
+            mib(again),
+            mib(ready.bytes),
+            ready.bytes as f64 / least.traffic as f64
+        );
         println!(
             "{}: {} dispatches, {:.1} GFLOP, {} MiB; recorded in {:.1} ms, pipelines ready after \
              {:.1} s, first step done after {:.1} s",

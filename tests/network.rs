@@ -7,7 +7,7 @@ use asng_wgpu::nn::plan::NetworkPlan;
 use asng_wgpu::nn::step::{
     Batch, LossPlan, LossSlot, Optimizer, TrainingState, record_loss, record_step,
 };
-use asng_wgpu::nn::unet::UNet;
+use asng_wgpu::nn::unet::{Backward, UNet};
 use asng_wgpu::ops::optimizer::{adam_hyper, sgd_hyper};
 use asng_wgpu::ops::tensor::{Storage, Tensors, View, host};
 use asng_wgpu::ops::{ConvVariant, Lowering};
@@ -61,6 +61,8 @@ fn parameters_of(net: &UNet) -> Vec<f32> {
 
 struct Session {
     memory: Memory,
+    /// Device memory of loss and gradient.
+    bytes: u64,
     loss: Program,
     gradient: Program,
     state: TrainingState,
@@ -68,7 +70,7 @@ struct Session {
 }
 
 /// Records the loss alone, and the loss with its gradient, on the same parameters.
-fn session(gpu: &Gpu, net: &UNet, variant: ConvVariant) -> Session {
+fn session(gpu: &Gpu, net: &UNet, variant: ConvVariant, recompute: usize) -> Session {
     let plan = &net.plan;
     let mut tensors = Tensors::new(gpu.caps());
     let state = TrainingState::new(&mut tensors, net, Optimizer::Sgd);
@@ -77,18 +79,19 @@ fn session(gpu: &Gpu, net: &UNet, variant: ConvVariant) -> Session {
     // Every head weighs, so that every parameter has a gradient.
     let head_weights = (0..plan.pools.len()).map(|i| 0.5f32.powi(i as i32)).collect();
     let loss = LossPlan { head_weights, batch_dice: true };
-    let mut record = |gradient| {
+    let mut record = |backward| {
         let mut recording = Recording::new();
         let mut l = Lowering { tensors: &mut tensors, recording: &mut recording, variant };
-        let slot = record_loss(&mut l, net, state.parameters, gradient, batch, &loss).unwrap();
+        let slot = record_loss(&mut l, net, state.parameters, backward, batch, &loss).unwrap();
         (recording, slot)
     };
     let (alone, first) = record(None);
-    let (whole, second) = record(Some(state.gradient));
+    let (whole, second) = record(Some(Backward { gradient: state.gradient, recompute }));
     let placed = MemoryPlan::new(&tensors.slots, &[&alone, &whole]);
     let memory = Memory::new(gpu, &tensors.slots, &placed).unwrap();
     upload(gpu, &memory, &tensors, plan, batch);
     Session {
+        bytes: MemoryPlan::new(&tensors.slots, &[&whole]).bytes(),
         loss: Program::new(gpu, &memory, &alone).unwrap(),
         gradient: Program::new(gpu, &memory, &whole).unwrap(),
         memory,
@@ -180,7 +183,7 @@ fn gradients_are_differences_of_the_loss() {
         let net = UNet::new(plan);
         let parameters = parameters_of(&net);
         for variant in ConvVariant::available(gpu().caps()) {
-            let s = session(gpu(), &net, variant);
+            let s = session(gpu(), &net, variant, 0);
             let (loss, gradient) = s.gradient(gpu(), &parameters);
             assert_eq!(loss, s.at(gpu(), &parameters), "loss with and without a gradient");
             let mut worst = 0f64;
@@ -222,6 +225,28 @@ fn gradients_are_differences_of_the_loss() {
     assert!(failures.is_empty(), "\n{}", failures.join("\n"));
 }
 
+#[test]
+fn activations_made_again_give_the_same_bits_in_less_memory() {
+    let gpu = gpu();
+    for variant in ConvVariant::available(gpu.caps()) {
+        for plan in [isotropic(), anisotropic()] {
+            let net = UNet::new(plan);
+            let parameters = parameters_of(&net);
+            let mut last = u64::MAX;
+            let kept = session(gpu, &net, variant, 0).gradient(gpu, &parameters);
+            for recompute in 0..=net.plan.levels() {
+                let again = session(gpu, &net, variant, recompute);
+                let (loss, gradient) = again.gradient(gpu, &parameters);
+                assert_eq!(loss.to_bits(), kept.0.to_bits());
+                let unlike = gradient.iter().zip(&kept.1).filter(|(a, b)| a != b).count();
+                assert_eq!(unlike, 0, "{variant:?}, {recompute} levels");
+                assert!(again.bytes <= last && (recompute != 1 || again.bytes < last));
+                last = again.bytes;
+            }
+        }
+    }
+}
+
 /// Bits of the losses of some steps, and of the parameters behind them, on a device of its own.
 fn train(plan: &NetworkPlan, variant: ConvVariant, optimizer: Optimizer) -> Vec<u32> {
     let gpu = Gpu::open(&AdapterChoice::default(), true).unwrap();
@@ -232,7 +257,7 @@ fn train(plan: &NetworkPlan, variant: ConvVariant, optimizer: Optimizer) -> Vec<
     let batch = Batch { image, labels };
     let loss = LossPlan { head_weights: plan.head_weights(), batch_dice: true };
     let (recording, losses) =
-        record_step(&mut tensors, variant, &net, &state, batch, &loss).unwrap();
+        record_step(&mut tensors, variant, &net, &state, batch, &loss, 0).unwrap();
     let placed = MemoryPlan::new(&tensors.slots, &[&recording]);
     let memory = Memory::new(&gpu, &tensors.slots, &placed).unwrap();
     upload(&gpu, &memory, &tensors, plan, batch);

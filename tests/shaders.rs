@@ -224,7 +224,7 @@ fn of_networks(caps: &Caps, variant: ConvVariant) -> Kernels {
         let loss = LossPlan { head_weights: plan.head_weights(), batch_dice: true };
         let batch = Batch { image, labels };
         let (mut recording, _) =
-            record_step(&mut tensors, variant, &net, &state, batch, &loss).unwrap();
+            record_step(&mut tensors, variant, &net, &state, batch, &loss, 0).unwrap();
         let mut l = Lowering { tensors: &mut tensors, recording: &mut recording, variant };
         record_loss(&mut l, &net, state.parameters, None, batch, &loss).unwrap();
         all.extend(recording.dispatches().map(|d| d.kernel.clone()));

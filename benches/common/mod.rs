@@ -4,6 +4,7 @@
 #![allow(dead_code, reason = "no bench binary uses all of it")]
 
 mod clock;
+pub mod least;
 mod limits;
 mod rig;
 

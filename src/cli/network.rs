@@ -34,6 +34,11 @@ pub(super) struct NetworkFlags {
     /// on software adapters].
     #[arg(long, value_name = "SIZE")]
     memory: Option<String>,
+    /// Levels, from the full resolution on, whose activations are made again in the backward pass
+    /// instead of kept: less memory for a little time, the same result [default: as many as --memory
+    /// needs].
+    #[arg(long, value_name = "LEVELS")]
+    recompute: Option<u32>,
     /// A plan that `plan` wrote; other flags win over it.
     #[arg(long, value_name = "FILE")]
     plan: Option<PathBuf>,
@@ -65,6 +70,7 @@ impl NetworkFlags {
         options.batch = self.batch_size.or(network.map(|n| n.batch)).unwrap_or(2);
         options.features = self.features.or(network.map(|n| n.base_features)).unwrap_or(32);
         options.levels = self.levels.or(network.map(|n| n.levels() as u32)).unwrap_or(0);
+        options.recompute = self.recompute.or(plan.as_ref().map(|p| p.recompute)).unwrap_or(0);
         options.memory_bytes = self.memory.as_deref().map(bytes).transpose()?;
         Ok(())
     }

@@ -88,6 +88,13 @@ fn describe(plan: &PlanFile) -> String {
     let features: Vec<String> =
         (0..network.levels()).map(|l| network.features(l).to_string()).collect();
     let by = &plan.preprocessing;
+    let memory = match plan.recompute {
+        0 => size(plan.memory_bytes),
+        levels => format!(
+            "{}, with the activations of {levels} level(s) made again in the backward pass",
+            size(plan.memory_bytes)
+        ),
+    };
     let mut rows = vec![
         ("cases", plan.cases.to_string()),
         ("voxel size", format!("{} mm", mm(by.spacing_mm))),
@@ -100,7 +107,7 @@ fn describe(plan: &PlanFile) -> String {
         ("parameters", plan.parameters.to_string()),
         ("intensities", intensities(plan)),
         ("device", plan.adapter.clone()),
-        ("memory", size(plan.memory_bytes)),
+        ("memory", memory),
     ];
     if by.axes != [0, 1, 2] {
         let names = by.axes.map(|axis| ["z", "y", "x"][axis]).join(", ");

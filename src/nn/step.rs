@@ -1,6 +1,6 @@
 //! A training step as one recording: forward, deep supervision loss, backward, optimizer.
 
-use super::unet::UNet;
+use super::unet::{Backward, UNet};
 use crate::error::Result;
 use crate::gpu::{Command, Lifetime, Recording, SlotId};
 use crate::ops::loss::{DiceCrossEntropy, DownsampleLabels, out_elements};
@@ -115,7 +115,7 @@ impl LossSlot {
     }
 }
 
-/// Appends forward, loss and (with `gradient`) backward of a batch.
+/// Appends forward, loss and (with `backward`) backward of a batch.
 ///
 /// # Errors
 /// [`crate::Error::Device`] when a tensor exceeds the device's limits.
@@ -123,7 +123,7 @@ pub fn record_loss(
     l: &mut Lowering,
     net: &UNet,
     parameters: SlotId,
-    gradient: Option<SlotId>,
+    backward: Option<Backward>,
     batch: Batch,
     loss: &LossPlan,
 ) -> Result<LossSlot> {
@@ -149,7 +149,7 @@ pub fn record_loss(
             let (from, from_shape) = (batch.labels, plan.patch);
             DownsampleLabels { from, from_shape, to: labels, to_shape: edges, samples }.lower(l);
         }
-        if gradient.is_some() {
+        if backward.is_some() {
             let operand = l.variant.operand();
             let (classes, life) = ([plan.classes], Lifetime::Transient);
             let id = l.tensors.add("dlogits", samples, &classes, edges, operand, life)?;
@@ -167,9 +167,9 @@ pub fn record_loss(
         .lower(l);
         weights.push(weight);
     }
-    if let Some(gradient) = gradient {
-        l.recording.commands.push(Command::Clear(gradient));
-        net.backward(l, parameters, gradient, &activations, &dlogits)?;
+    if let Some(backward) = backward {
+        l.recording.commands.push(Command::Clear(backward.gradient));
+        net.backward(l, parameters, backward, &activations, &dlogits)?;
     }
     Ok(LossSlot { slot: out, weights, logits: activations.logits, elements })
 }
@@ -196,7 +196,7 @@ pub fn record_update(
     .lower(l);
 }
 
-/// A whole training step on a batch.
+/// A whole training step on a batch, with `recompute` as in [`Backward`].
 ///
 /// # Errors
 /// [`crate::Error::Device`] when a tensor exceeds the device's limits.
@@ -207,10 +207,12 @@ pub fn record_step(
     state: &TrainingState,
     batch: Batch,
     loss: &LossPlan,
+    recompute: usize,
 ) -> Result<(Recording, LossSlot)> {
     let mut recording = Recording::new();
     let mut l = Lowering { tensors, recording: &mut recording, variant };
-    let losses = record_loss(&mut l, net, state.parameters, Some(state.gradient), batch, loss)?;
+    let backward = Backward { gradient: state.gradient, recompute };
+    let losses = record_loss(&mut l, net, state.parameters, Some(backward), batch, loss)?;
     let ranges = net.parameters.trained_ranges(&loss.head_weights);
     record_update(&mut l, state, state.gradient, ranges, None);
     Ok((recording, losses))

@@ -39,6 +39,16 @@ struct Block {
     a: View,
 }
 
+/// Where a backward pass writes, and what it makes again instead of keeping it.
+#[derive(Clone, Copy, Debug)]
+pub struct Backward {
+    /// The flat gradient.
+    pub gradient: SlotId,
+    /// Of so many levels, from the full resolution on, the activations are made again from their
+    /// normalised convolutions: less memory for one more pass over them, and the same bits.
+    pub recompute: usize,
+}
+
 /// What a forward pass leaves.
 #[derive(Clone, Debug)]
 pub struct Activations {
@@ -189,9 +199,9 @@ impl UNet {
         Ok(Block { name: name.to_owned(), geometry, x, z, stats, a })
     }
 
-    /// Appends the backward pass: fills `gradient` (flat, as the parameters) from the gradients on
-    /// the logits (operand storage), head 0 = full resolution; `None` for a head without weight.
-    /// The bias in front of an instance norm has gradient 0 and is left at 0, so `gradient` must
+    /// Appends the backward pass: fills `to.gradient` (flat, as the parameters) from the gradients
+    /// on the logits (operand storage), head 0 = full resolution; `None` for a head without weight.
+    /// The bias in front of an instance norm has gradient 0 and is left at 0, so the gradient must
     /// be zero where nothing writes: a cleared buffer.
     ///
     /// # Errors
@@ -200,10 +210,11 @@ impl UNet {
         &self,
         l: &mut Lowering,
         parameters: SlotId,
-        gradient: SlotId,
+        to: Backward,
         activations: &Activations,
         dlogits: &[Option<View>],
     ) -> Result<()> {
+        let gradient = to.gradient;
         let plan = &self.plan;
         let steps = plan.pools.len();
         let samples = activations.samples;
@@ -211,16 +222,22 @@ impl UNet {
         // Gradients on each level's encoder output through the skip.
         let mut skips: Vec<Option<View>> = vec![None; plan.levels()];
         let mut from_above: Option<View> = None;
+        // The activation at the end of the level's decoder, where the level above has needed it.
+        let mut end_of_level: Option<View> = None;
         for (level, skip_gradient) in skips.iter_mut().take(steps).enumerate() {
             let u = steps - 1 - level;
             let features = plan.features(level);
             let [first, second] = &activations.decoder[u];
+            let again = level < to.recompute;
             let mut gradients: Vec<View> = from_above.into_iter().collect();
             if let Some(dy) = dlogits.get(level).copied().flatten() {
                 let name = format!("seg_outputs.{u}.weight");
                 let w = self.parameter(parameters, &name)?;
                 let dw = self.parameter(gradient, &name)?;
-                let x = second.a;
+                let x = match end_of_level {
+                    Some(a) => a,
+                    None => self.activation(l, parameters, second, level, again)?,
+                };
                 Conv3dBackwardWeight { x, dy, dw, db: None, geometry: POINTWISE }.lower(l);
                 let dx = self.tensor(l, "da head", samples, &[features], level, operand)?;
                 let (dx, segments) = (vec![Some(dx)], vec![features]);
@@ -229,7 +246,9 @@ impl UNet {
                 gradients.extend(dx.into_iter().flatten());
             }
             let da = self.tensor(l, "da", samples, &[features], level, operand)?;
-            self.block_backward(l, parameters, gradient, second, &gradients, &[Some(da)], level)?;
+            let x = self.activation(l, parameters, first, level, again)?;
+            let whole = Block { x, ..second.clone() };
+            self.block_backward(l, parameters, gradient, &whole, &gradients, &[Some(da)], level)?;
             let up = self.tensor(l, "d upsampled", samples, &[features], level, operand)?;
             let skip = self.tensor(l, "d skip", samples, &[features], level, operand)?;
             let dx = [Some(up), Some(skip)];
@@ -243,7 +262,10 @@ impl UNet {
             } else {
                 &activations.decoder[u - 1][1]
             };
-            Conv3dBackwardWeight { x: below.a, dy: up, dw, db: None, geometry }.lower(l);
+            let again = level + 1 < to.recompute.min(steps);
+            let x = self.activation(l, parameters, below, level + 1, again)?;
+            end_of_level = Some(x);
+            Conv3dBackwardWeight { x, dy: up, dw, db: None, geometry }.lower(l);
             let deep = plan.features(level + 1);
             let dx = self.tensor(l, "da", samples, &[deep], level + 1, operand)?;
             Conv3dBackwardInput { dy: up, w, dx: vec![Some(dx)], segments: vec![deep], geometry }
@@ -253,6 +275,8 @@ impl UNet {
         for level in (0..plan.levels()).rev() {
             let features = plan.features(level);
             let [first, second] = &activations.encoder[level];
+            let x = self.activation(l, parameters, first, level, level < to.recompute)?;
+            let second = &Block { x, ..second.clone() };
             let gradients: Vec<View> = from_above.into_iter().chain(skips[level]).collect();
             let da = self.tensor(l, "da", samples, &[features], level, operand)?;
             self.block_backward(l, parameters, gradient, second, &gradients, &[Some(da)], level)?;
@@ -266,6 +290,28 @@ impl UNet {
             from_above = dx;
         }
         Ok(())
+    }
+
+    /// The activation of a block: as the forward pass left it, or made again.
+    fn activation(
+        &self,
+        l: &mut Lowering,
+        parameters: SlotId,
+        block: &Block,
+        level: usize,
+        again: bool,
+    ) -> Result<View> {
+        if !again {
+            return Ok(block.a);
+        }
+        let samples = l.tensors.of(block.z).samples;
+        let (features, operand) = (self.plan.features(level), l.variant.operand());
+        let a = self.tensor(l, "a again", samples, &[features], level, operand)?;
+        let gamma = self.parameter(parameters, &format!("{}.instnorm.weight", block.name))?;
+        let beta = self.parameter(parameters, &format!("{}.instnorm.bias", block.name))?;
+        let (z, stats) = (block.z, block.stats);
+        NormActivation { z, stats, gamma, beta, slope: SLOPE, a }.lower(l);
+        Ok(a)
     }
 
     #[expect(clippy::too_many_arguments, reason = "a block is wired from all of these")]

@@ -10,7 +10,7 @@ use crate::nn::plan::NetworkPlan;
 use crate::nn::step::{
     Batch, LossPlan, LossSlot, Optimizer, TrainingState, record_loss, record_update,
 };
-use crate::nn::unet::UNet;
+use crate::nn::unet::{Backward, UNet};
 use crate::ops::optimizer::Average;
 use crate::ops::tensor::{Storage, Tensors};
 use crate::ops::warp::Interpolation;
@@ -43,6 +43,8 @@ pub(super) struct SessionSpec {
     pub source_voxels: u64,
     /// How the sources are read between voxels.
     pub interpolation: Interpolation,
+    /// Levels whose activations are made again in the backward pass.
+    pub recompute: usize,
 }
 
 /// What is recorded, and where its tensors lie.
@@ -60,6 +62,8 @@ pub(super) struct Blueprint {
     pub layout: ResultLayout,
     pub validate_losses: LossSlot,
     pub recordings: Recordings,
+    /// Levels whose activations are made again in the backward pass.
+    pub recompute: usize,
 }
 
 /// The parts of an iteration.
@@ -119,7 +123,8 @@ impl Blueprint {
         let warp =
             build.record(|l| augmenter.record_plain(l, 0, training.image, training.labels))?.0;
         let (learn, train) = build.record(|l| {
-            record_loss(l, &net, state.parameters, Some(state.gradient), training, &deep)
+            let backward = Backward { gradient: state.gradient, recompute: spec.recompute };
+            record_loss(l, &net, state.parameters, Some(backward), training, &deep)
         })?;
         let ranges = net.parameters.trained_ranges(&deep.head_weights);
         let trial = if spec.judging > 0 {
@@ -176,6 +181,7 @@ impl Blueprint {
             layout,
             validate_losses,
             recordings,
+            recompute: spec.recompute,
         })
     }
 

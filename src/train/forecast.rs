@@ -70,6 +70,7 @@ impl Rehearsal {
             judging: usize::from(!matches!(how, Rehearsed::Plain(_))),
             source_voxels: source_voxels(voxels, u64::from(plan.in_channels), plan.patch, bytes),
             interpolation: Interpolation::default(),
+            recompute: 0,
         };
         let blueprint = Blueprint::new(caps, variant, Optimizer::Adam, false, plan, spec)?;
         Self::of(gpu, blueprint, spec)
@@ -133,6 +134,7 @@ impl Rehearsal {
 /// by the FLOPs.
 pub(super) fn forecast(gpu: Gpu, wanted: &Wanted, blueprint: Blueprint) -> Result<f64> {
     let (caps, variant) = (gpu.caps().clone(), blueprint.variant);
+    let recompute = blueprint.recompute;
     let whole = blueprint.learn_flops();
     let most = if caps.cpu { FORECAST_CPU_FLOPS } else { FORECAST_FLOPS };
     let TrainOptions { optimizer, batch_dice, levels, .. } = *wanted.options;
@@ -152,10 +154,10 @@ pub(super) fn forecast(gpu: Gpu, wanted: &Wanted, blueprint: Blueprint) -> Resul
         if plan.validate().is_err() {
             break;
         }
-        let spec = wanted.spec(&caps, smaller);
+        let spec = wanted.spec(&caps, smaller, recompute);
         timed = Blueprint::new(&caps, variant, optimizer, batch_dice, plan, spec)?;
     }
-    let spec = wanted.spec(&caps, timed.net.plan.patch);
+    let spec = wanted.spec(&caps, timed.net.plan.patch, recompute);
     let mut rehearsal = Rehearsal::of(gpu, timed, spec)?;
     // The first one also compiles and allocates.
     rehearsal.iteration()?;

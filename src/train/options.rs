@@ -243,6 +243,8 @@ pub struct TrainOptions {
     pub patch: Option<[u32; 3]>,
     /// Device memory that the patch must fit, in bytes.
     pub memory_bytes: Option<u64>,
+    /// Levels whose activations are made again in the backward pass, at least.
+    pub recompute: u32,
     /// Voxel size of prepared cases (D, H, W of the files, mm); `None`: by nnU-Net's rule.
     pub spacing_mm: Option<[f64; 3]>,
     /// Turn all volumes to RAS before all else.
@@ -300,6 +302,7 @@ impl TrainOptions {
             batch: 2,
             patch: None,
             memory_bytes: None,
+            recompute: 0,
             spacing_mm: None,
             reorient: false,
             splits: None,

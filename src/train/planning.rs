@@ -40,6 +40,9 @@ pub struct PlanFile {
     pub adapter: String,
     /// Device memory of a training, in bytes.
     pub memory_bytes: u64,
+    /// Levels whose activations are made again in the backward pass, so that it is no more.
+    #[serde(default)]
+    pub recompute: u32,
     /// What an iteration takes on this device, in seconds: measured on a patch of this size or a
     /// smaller one.
     pub seconds_per_iteration: Option<f64>,
@@ -126,7 +129,7 @@ impl<'a> Wanted<'a> {
     }
 
     /// What an iteration of this training needs.
-    pub fn spec(&self, caps: &Caps, patch: [u32; 3]) -> SessionSpec {
+    pub fn spec(&self, caps: &Caps, patch: [u32; 3], recompute: usize) -> SessionSpec {
         let search = &self.options.search;
         let paper = self.searching && search.mode == SearchMode::Paper;
         let judged = if paper { search.lambda } else { 0 };
@@ -137,19 +140,33 @@ impl<'a> Wanted<'a> {
             judging: if self.searching { search.batches as usize } else { 0 },
             source_voxels: source_voxels(self.largest, channels, patch, caps.max_binding_bytes),
             interpolation: self.options.interpolation,
+            recompute,
         }
     }
 
+    /// The training for a patch and a feature count that makes as few activations again as `fits`
+    /// allows; with all made again where nothing fits.
     fn blueprint(
         &self,
         caps: &Caps,
         variant: ConvVariant,
         patch: [u32; 3],
         features: u32,
+        fits: impl Fn(&Blueprint) -> bool,
     ) -> Result<Blueprint> {
         let TrainOptions { optimizer, batch_dice, .. } = *self.options;
         let plan = self.network(patch, features)?;
-        Blueprint::new(caps, variant, optimizer, batch_dice, plan, self.spec(caps, patch))
+        let most = plan.levels();
+        let mut recompute = most.min(self.options.recompute as usize);
+        loop {
+            let spec = self.spec(caps, patch, recompute);
+            let blueprint =
+                Blueprint::new(caps, variant, optimizer, batch_dice, plan.clone(), spec)?;
+            if recompute == most || fits(&blueprint) {
+                return Ok(blueprint);
+            }
+            recompute += 1;
+        }
     }
 
     /// The training for the patch that was asked for, or for the largest one up to the median
@@ -174,14 +191,13 @@ impl<'a> Wanted<'a> {
                 ))
             });
         };
-        let blueprint = self.blueprint(caps, variant, patch, options.features)?;
-        let needed = blueprint.placed.bytes();
-        match options.memory_bytes {
-            Some(bytes) if needed > bytes => {
-                Err(self.too_large(caps, variant, patch, needed, bytes)?)
-            }
-            _ => Ok(blueprint),
+        let bytes = options.memory_bytes.unwrap_or(u64::MAX);
+        let fits = |blueprint: &Blueprint| blueprint.placed.bytes() <= bytes;
+        let blueprint = self.blueprint(caps, variant, patch, options.features, fits)?;
+        if fits(&blueprint) {
+            return Ok(blueprint);
         }
+        Err(self.too_large(caps, variant, patch, blueprint.placed.bytes(), bytes)?)
     }
 
     /// Says which patch or feature count would fit.
@@ -200,7 +216,8 @@ impl<'a> Wanted<'a> {
         }
         let mut features = self.options.features / 2;
         while features > 0 {
-            if self.blueprint(caps, variant, patch, features)?.placed.bytes() <= bytes {
+            let fits = |blueprint: &Blueprint| blueprint.placed.bytes() <= bytes;
+            if fits(&self.blueprint(caps, variant, patch, features, fits)?) {
                 ways.push(format!("--features {features}"));
                 break;
             }
@@ -228,8 +245,11 @@ impl<'a> Wanted<'a> {
         let levels = self.options.levels;
         let mut patch = start;
         loop {
-            let blueprint = self.blueprint(caps, variant, patch, self.options.features)?;
-            if blueprint.placed.bytes() <= bytes && blueprint.placed.check(caps).is_ok() {
+            let fits = |blueprint: &Blueprint| {
+                blueprint.placed.bytes() <= bytes && blueprint.placed.check(caps).is_ok()
+            };
+            let blueprint = self.blueprint(caps, variant, patch, self.options.features, fits)?;
+            if fits(&blueprint) {
                 return Ok(Some(blueprint));
             }
             let step = divisors(patch, self.spacing_mm, levels);
@@ -288,6 +308,7 @@ pub fn plan(
     let adapter = format!("{} ({})", gpu.name(), gpu.driver());
     let network = blueprint.net.plan.clone();
     let (parameters, bytes) = (blueprint.net.parameters.count(), blueprint.placed.bytes());
+    let recompute = blueprint.recompute as u32;
     let seconds = if measure { Some(forecast(gpu, &wanted, blueprint)?) } else { None };
     Ok(PlanFile {
         version: PLAN_VERSION,
@@ -299,6 +320,7 @@ pub fn plan(
         parameters,
         adapter,
         memory_bytes: bytes,
+        recompute,
         seconds_per_iteration: seconds,
         iterations: options.iterations,
         epochs: options.epochs,
@@ -348,6 +370,26 @@ mod tests {
         let small = TrainOptions { memory_bytes: Some(100 << 10), patch: None, ..example() };
         let error = wanted(&small, [64; 3]).choose(&caps, variant).err().unwrap();
         assert!(error.to_string().contains("--memory"), "{error}");
+    }
+
+    #[test]
+    fn activations_are_made_again_before_the_patch_shrinks() {
+        let caps = Caps::portable();
+        let variant = ConvVariant::available(&caps)[0];
+        for patch in [Some([64; 3]), None] {
+            let all = TrainOptions { patch, levels: 3, features: 16, ..example() };
+            let whole = wanted(&all, [64; 3]).choose(&caps, variant).unwrap();
+            assert_eq!((whole.net.plan.patch, whole.recompute), ([64; 3], 0));
+            let memory_bytes = Some(whole.placed.bytes() * 9 / 10);
+            let less = TrainOptions { memory_bytes, ..all.clone() };
+            let again = wanted(&less, [64; 3]).choose(&caps, variant).unwrap();
+            assert_eq!(again.net.plan.patch, [64; 3]);
+            assert!(again.recompute > 0 && Some(again.placed.bytes()) <= memory_bytes);
+            // A plan that was made so is followed without the bound.
+            let planned = TrainOptions { recompute: again.recompute as u32, ..all };
+            let same = wanted(&planned, [64; 3]).choose(&caps, variant).unwrap();
+            assert_eq!(same.placed.bytes(), again.placed.bytes());
+        }
     }
 
     #[test]

@@ -249,6 +249,7 @@ mod tests {
             judging,
             source_voxels: u64::from(voxels),
             interpolation: Interpolation::default(),
+            recompute: 0,
         };
         let variant = ConvVariant::available(gpu.caps())[0];
         let TrainOptions { optimizer, batch_dice, seed, clip, .. } = example();

@@ -117,7 +117,7 @@ impl Setup {
         let wanted = Wanted::new(options, &dataset, fingerprint, &preprocessing, searching);
         let blueprint = wanted.choose(gpu.caps(), variant)?;
         let plan = blueprint.net.plan.clone();
-        let capacity = wanted.spec(gpu.caps(), plan.patch).source_voxels;
+        let capacity = wanted.spec(gpu.caps(), plan.patch, 0).source_voxels;
         let mirror = if searcher.name() == "none" { Axes::NONE } else { options.mirror };
         let config = RunConfig {
             version: CONFIG_VERSION,

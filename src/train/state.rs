@@ -17,13 +17,14 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 /// Options that change nothing about the result, or whose content is compared instead.
-const FREE: [&str; 11] = [
+const FREE: [&str; 12] = [
     "cache",
     "checked_shaders",
     "dataset",
     "fold",
     "memory_bytes",
     "out",
+    "recompute",
     "search.policy",
     "search.space",
     "splits",

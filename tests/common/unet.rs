@@ -100,7 +100,7 @@ pub fn run(golden: &Golden, gpu: &Gpu, variant: ConvVariant) -> Outcome {
     let loss = LossPlan { head_weights, batch_dice: golden.flag("batch_dice")? };
     let batch = Batch { image, labels: label_slot };
     let (recording, losses) =
-        record_step(&mut tensors, variant, &net, &state, batch, &loss).map_err(text)?;
+        record_step(&mut tensors, variant, &net, &state, batch, &loss, 0).map_err(text)?;
     let (forward, logits) = record_logits(&mut tensors, variant, &net, state.parameters, image)?;
     let memory_plan = MemoryPlan::new(&tensors.slots, &[&recording, &forward]);
     let memory = Memory::new(gpu, &tensors.slots, &memory_plan).map_err(text)?;
