@@ -35,6 +35,8 @@ pub struct Epoch {
     pub policy_share: f64,
     /// Steps skipped for non-finite gradients.
     pub skipped: u64,
+    /// Cases left out so far because they cannot be read.
+    pub unreadable: u64,
     /// Delta of ASNG.
     pub delta: Option<f64>,
     /// Mean entropy of theta, nats.

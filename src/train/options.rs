@@ -11,6 +11,7 @@ use crate::{Error, Result};
 use clap::ValueEnum;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 /// Share of the fold's training cases that `--search-val inner` sets aside.
 pub(super) const INNER_SHARE: f64 = 0.25;
@@ -210,6 +211,13 @@ pub struct TrainOptions {
     pub seed: u64,
     /// Host threads for preparing cases; 0: as many as cores.
     pub threads: usize,
+    /// Prepared cases held in host memory, in bytes; `None`: half of what is free.
+    pub host_memory_bytes: Option<u64>,
+    /// Stop at a case that cannot be read any more, instead of leaving it out.
+    pub strict: bool,
+    /// When to stop with a state, as if interrupted.
+    #[serde(skip)]
+    pub stop_at: Option<Instant>,
     /// Which adapter.
     #[serde(skip)]
     pub adapter: AdapterChoice,
@@ -249,6 +257,9 @@ impl TrainOptions {
             validate: true,
             seed: 0,
             threads: 0,
+            host_memory_bytes: None,
+            strict: false,
+            stop_at: None,
             adapter: AdapterChoice::default(),
             checked_shaders: false,
             resume: false,

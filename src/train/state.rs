@@ -1,6 +1,7 @@
 //! Where a training stands, and what must be as it was for it to go on.
 
 use super::epoch::{DiceAverage, Tally};
+use super::feed::LeftOut;
 use super::job::Event;
 use super::options::TrainOptions;
 use super::setup::FoldCases;
@@ -17,16 +18,18 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 /// Options that change nothing about the result, or whose content is compared instead.
-const FREE: [&str; 11] = [
+const FREE: [&str; 13] = [
     "cache",
     "checked_shaders",
     "dataset",
     "fold",
+    "host_memory_bytes",
     "memory_bytes",
     "out",
     "search.policy",
     "search.space",
     "splits",
+    "strict",
     "threads",
     "validate",
 ];
@@ -57,6 +60,10 @@ pub(super) struct Standing {
     pub average: DiceAverage,
     /// Steps skipped in a row.
     pub skipped_in_a_row: u32,
+    /// Cases that could not be read; they stay left out, whether they can be read again or not, so
+    /// that the result does not depend on when the training was interrupted.
+    #[serde(default)]
+    pub left_out: Vec<LeftOut>,
 }
 
 /// What must be as it was for a training to go on to the same result.
