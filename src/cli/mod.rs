@@ -23,7 +23,7 @@ mod train;
 use crate::crash;
 use crate::error::{Error, Result};
 use crate::gpu::{AdapterChoice, Fault};
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 use std::ffi::OsString;
 use std::io::Write;
 use std::process::ExitCode;
@@ -140,6 +140,11 @@ impl Command {
             _ => Ok(()),
         }
     }
+}
+
+/// The parser, for those who describe it.
+pub fn command() -> clap::Command {
+    Cli::command()
 }
 
 /// Whether a command line, the program's name first, would be carried out: it is parsed and its

@@ -75,7 +75,7 @@ impl Listing {
     /// # Errors
     /// [`Error::Io`] if it cannot be read; [`Error::Input`] naming the path and the wrong entry.
     pub fn read(path: &Path) -> Result<Self> {
-        let text = std::fs::read_to_string(path).map_err(|e| Error::io("read", path, e))?;
+        let text = crate::files::read_text(path).map_err(|e| Error::io("read", path, e))?;
         let refuse = |why: String| {
             Error::Input(format!(
                 "'{}' cannot be replayed: {why}; give the draws.json that `augment` wrote",

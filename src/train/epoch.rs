@@ -187,7 +187,7 @@ impl MetricsLog {
             .map_err(std::io::Error::other)
             .and_then(|line| self.file.write_all(format!("{line}\n").as_bytes()))
             .and_then(|()| self.file.sync_data())
-            .map_err(|e| Error::io("write", &self.path, e))
+            .map_err(|e| files::unwritten(&self.path, e))
     }
 }
 

@@ -1,6 +1,7 @@
 //! What a training is asked to do.
 
 use crate::gpu::AdapterChoice;
+use crate::nn::plan::{MAX_FEATURES, MOST_BATCH, MOST_VOXELS};
 use crate::nn::step::Optimizer;
 use crate::search::asng::AsngOptions;
 use crate::search::searcher::{
@@ -15,6 +16,9 @@ use std::time::Instant;
 
 /// Share of the fold's training cases that `--search-val inner` sets aside.
 pub(super) const INNER_SHARE: f64 = 0.25;
+
+/// Most epochs, and iterations an epoch.
+const MOST_COUNT: u64 = 1_000_000_000;
 
 /// Who chooses the augmentation (`--searcher`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
@@ -281,6 +285,12 @@ impl TrainOptions {
                 return Err(Error::Usage(format!("{flag} 0 is not possible; use 1 or more")));
             }
         }
+        for (flag, value) in counts {
+            if value > MOST_COUNT {
+                return Err(Error::Usage(format!("{flag} {value} is more than {MOST_COUNT}")));
+            }
+        }
+        self.check_network()?;
         if !(self.learning_rate.is_finite() && self.learning_rate > 0.0) {
             return Err(Error::Usage(format!("--lr {} is no positive number", self.learning_rate)));
         }
@@ -298,6 +308,40 @@ impl TrainOptions {
             )));
         }
         self.search.check()
+    }
+}
+
+impl TrainOptions {
+    /// Refuses flags that no network can have, whatever the data.
+    fn check_network(&self) -> Result<()> {
+        let usage = |text: String| Err(Error::Usage(text));
+        if !(1..=MOST_BATCH).contains(&self.batch) {
+            return usage(format!(
+                "--batch-size {} is out of range; use 1 to {MOST_BATCH}",
+                self.batch
+            ));
+        }
+        if !(1..=MAX_FEATURES).contains(&self.features) {
+            return usage(format!(
+                "--features {} is out of range; use 1 to {MAX_FEATURES}",
+                self.features
+            ));
+        }
+        if self.levels != 0 && !(2..=7).contains(&self.levels) {
+            return usage(format!("--levels {} is out of range; use 2 to 7", self.levels));
+        }
+        if let Some(patch) = self.patch {
+            let voxels: u64 = patch.iter().map(|&e| u64::from(e)).fold(1, u64::saturating_mul);
+            if voxels == 0 || voxels.saturating_mul(self.batch.into()) > MOST_VOXELS {
+                let [d, h, w] = patch;
+                return usage(format!(
+                    "--patch {d},{h},{w} is out of range; use edges from 8, and at most \
+                     {MOST_VOXELS} voxels in a batch of {}",
+                    self.batch
+                ));
+            }
+        }
+        Ok(())
     }
 }
 

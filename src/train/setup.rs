@@ -103,6 +103,12 @@ impl Setup {
         };
         let prepared =
             prepare(&dataset, &dataset.cases, &how, &mut |p| report(Event::Preparing(p)))?;
+        if !prepared.remade.is_empty() {
+            report(Event::Note(&format!(
+                "warning: files in the cache were damaged and are made again: {}",
+                prepared.remade.join(", ")
+            )));
+        }
         let preprocessing = prepared.preprocessing;
         let searching = searcher.learns();
         let cases = fold_cases(prepared.cases, fold, patients.as_ref(), options, searching)?;
