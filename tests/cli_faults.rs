@@ -101,13 +101,8 @@ fn values_that_are_no_numbers_are_named_by_every_command() {
 fn steps_that_stay_without_a_number_stop_the_run_with_advice() {
     let folder = Folder::new();
     folder.demo("heart", 5);
-    let more = "--lr 1e36 --clip 0 --iterations 30 --epochs 1 --search-until 1";
-    refused(
-        &folder,
-        &tiny("run", more).replace("--epochs 4 --iterations 10", ""),
-        1,
-        &["20 steps in a row", "--lr"],
-    );
+    let command = tiny("run", "--lr 1e36 --clip 0").replace("--iterations 10", "--iterations 30");
+    refused(&folder, &command, 1, &["20 steps in a row", "--lr"]);
     // Extreme but finite intensities are data.
     let path = folder.path("data/imagesTr/heart_002.nii.gz");
     let mut image = read_image(&path).unwrap();
@@ -122,8 +117,8 @@ fn steps_that_stay_without_a_number_stop_the_run_with_advice() {
 /// A training that reads its cases from the cache as it needs them, in the middle of which a file
 /// vanishes.
 fn with_a_vanishing_case(folder: &Folder, out: &str, more: &str) -> Running {
-    let more = format!("--host-memory 1 --searcher default {more}");
-    let mut running = Running::start(folder, &tiny(out, &more));
+    let command = tiny(out, &format!("--host-memory 1 --searcher default {more}"));
+    let mut running = Running::start(folder, &command.replace("--epochs 4", "--epochs 30"));
     running.wait_for(&["epoch 1/"]);
     let files = std::fs::read_dir(folder.path(out).join("cache")).unwrap();
     let mut files: Vec<PathBuf> = files.map(|e| e.unwrap().path()).collect();
@@ -142,14 +137,14 @@ fn with_a_vanishing_case(folder: &Folder, out: &str, more: &str) -> Running {
 fn a_case_that_vanishes_is_left_out_and_named_once() {
     let folder = Folder::new();
     folder.demo("heart", 5);
-    let ended = with_a_vanishing_case(&folder, "runs/a", "--epochs 9").end();
+    let ended = with_a_vanishing_case(&folder, "runs/a", "").end();
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     assert_eq!(ended.stderr.matches("left out from here on").count(), 1, "{}", ended.stderr);
     let lines = log(&folder.path("runs/a/fold_0/metrics.jsonl"));
     assert_eq!(lines[0]["unreadable"], 0);
     assert_eq!(lines.last().unwrap()["unreadable"], 1);
     // It stays out when the training goes on, although it can be prepared again.
-    let mut running = with_a_vanishing_case(&folder, "runs/b", "--epochs 60");
+    let mut running = with_a_vanishing_case(&folder, "runs/b", "");
     running.wait_for(&["left out from here on"]);
     running.wait_for(&["epoch"]);
     running.signal("-INT");
@@ -163,7 +158,7 @@ fn a_case_that_vanishes_is_left_out_and_named_once() {
     assert!(!ended.stderr.contains("left out from here on"), "{}", ended.stderr);
     let lines = log(&folder.path("runs/b/fold_0/metrics.jsonl"));
     assert_eq!(lines.last().unwrap()["unreadable"], 1);
-    let ended = with_a_vanishing_case(&folder, "runs/c", "--epochs 60 --strict").end();
+    let ended = with_a_vanishing_case(&folder, "runs/c", "--strict").end();
     assert_eq!(ended.code, Some(1), "{}", ended.stderr);
     assert!(ended.stderr.contains("cannot be read any more"), "{}", ended.stderr);
 }
@@ -207,22 +202,22 @@ fn readers_and_terminals_that_go_away_do_no_harm() {
         assert!(!stderr.contains("panicked"), "{script}: {stderr}");
     }
     // Nobody hears what a training says.
-    let (code, _, _) = shell(&folder, &format!("{} >&- 2>&-", tiny("deaf", "")));
+    let (code, _, _) = shell(&folder, &format!("{} >&- 2>&-", tiny("deaf/run", "")));
     assert_eq!(code, 0);
     let (code, _, _) =
-        shell(&folder, &format!("{{ {}; echo $? > code; }} 2>&1 | true", tiny("gone", "")));
+        shell(&folder, &format!("{{ {}; echo $? > code; }} 2>&1 | true", tiny("gone/run", "")));
     assert_eq!(code, 0);
     assert_eq!(folder.bytes("code"), b"0\n");
-    assert_same(&folder.path("deaf"), &folder.path("gone"), 0);
+    assert_same(&folder.path("deaf/run"), &folder.path("gone/run"), 0);
     // A terminal that is closed stops it cleanly, but not under nohup.
-    let mut running = Running::start(&folder, &tiny("hangup", ""));
+    let mut running = Running::start(&folder, &tiny("hangup/run", ""));
     running.wait_for(&["epoch 1/4"]);
     running.signal("-HUP");
     let ended = running.end();
     assert_eq!(ended.code, Some(130), "{}", ended.stderr);
     ok(&folder, &going_on(&ended.stderr));
-    assert_same(&folder.path("deaf"), &folder.path("hangup"), 0);
-    let command = tiny("nohup", "").replace('\'', "");
+    assert_same(&folder.path("deaf/run"), &folder.path("hangup/run"), 0);
+    let command = tiny("nohup/run", "").replace('\'', "");
     let mut running = Running::start(&folder, &format!("sh -c \"trap '' HUP; exec {command}\""));
     running.wait_for(&["epoch 1/4"]);
     running.signal("-HUP");
@@ -230,32 +225,34 @@ fn readers_and_terminals_that_go_away_do_no_harm() {
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
 }
 
-/// A bound on the size of files stands for a full disk.
+/// A file system of 32 KiB stands for a full disk, where this user may make one.
 #[test]
 fn a_full_disk_is_said_by_every_command_that_writes() {
     let folder = Folder::new();
     folder.demo("heart", 3);
     run_folder(&folder.path("run"), &folder.path("data"), &[0], [16; 3]);
+    std::fs::create_dir(folder.path("small")).unwrap();
+    let on_small_disk = |command: &str| {
+        let script = format!("mount -t tmpfs -o size=32k none small && {command}");
+        shell(&folder, &format!("unshare -rm sh -c '{script}' || unshare -m sh -c '{script}'"))
+    };
+    if on_small_disk("true").0 != 0 {
+        eprintln!("skipped: no file system can be mounted");
+        return;
+    }
     let image = "data/imagesTr/heart_001.nii.gz";
     for command in [
-        "demo more --cases 2".to_owned(),
-        format!("predict -m run -i {image} -o predicted --save-probabilities --no-tta"),
-        format!("augment {image} -o augmented --count 1"),
-        "plan data -o plan.json --no-forecast --features 4".to_owned(),
+        "demo small --cases 2".to_owned(),
+        format!("predict -m run -i {image} -o small --save-probabilities --no-tta"),
+        format!("augment {image} -o small --count 1"),
+        "train data --out small/run --patch 16,16,16 --features 4 --levels 2".to_owned(),
     ] {
-        let script = format!("trap '' XFSZ; ulimit -f 1; exec ASNG {command}");
-        let (code, _, stderr) = shell(&folder, &script);
-        assert_eq!(code, 1, "{command}: {stderr}");
+        let script = format!("ASNG {command}; echo code $?; ls -aR small");
+        let (_, stdout, stderr) = on_small_disk(&script);
+        assert!(stdout.contains("code 1"), "{command}: {stdout}{stderr}");
         assert!(stderr.contains("for lack of space"), "{command}: {stderr}");
         assert!(!stderr.contains("panicked"), "{command}: {stderr}");
-    }
-    let left = |name: &str| {
-        let list = |path: PathBuf| std::fs::read_dir(path).into_iter().flatten();
-        list(folder.path(name)).map(|e| e.unwrap().file_name()).collect::<Vec<_>>()
-    };
-    for name in ["predicted", "augmented"] {
-        let left = left(name);
-        assert!(left.iter().all(|n| !n.to_string_lossy().contains("writing")), "{left:?}");
+        assert!(!stdout.contains(".writing-"), "{command}: {stdout}");
     }
 }
 
@@ -312,8 +309,8 @@ fn no_text_of_a_data_set_leads_out_of_its_folder() {
 fn the_time_that_is_given_ends_a_training_with_a_state() {
     let folder = Folder::new();
     folder.demo("heart", 5);
-    ok(&folder, &tiny("whole", ""));
-    let mut command = tiny("parts", "--max-minutes 0.012");
+    ok(&folder, &tiny("whole/run", ""));
+    let mut command = tiny("parts/run", "--max-minutes 0.012");
     let mut stops = 0;
     loop {
         let ended = run(&folder, &command);
@@ -325,7 +322,7 @@ fn the_time_that_is_given_ends_a_training_with_a_state() {
         stops += 1;
     }
     assert!(stops > 0);
-    assert_same(&folder.path("whole"), &folder.path("parts"), 0);
+    assert_same(&folder.path("whole/run"), &folder.path("parts/run"), 0);
     for wrong in ["0", "-1", "NaN", "1e300"] {
         refused(&folder, &tiny("x", &format!("--max-minutes={wrong}")), 2, &["--max-minutes"]);
     }
@@ -335,11 +332,11 @@ fn the_time_that_is_given_ends_a_training_with_a_state() {
 fn threads_and_where_cases_are_held_change_no_bit() {
     let folder = Folder::new();
     folder.demo("heart", 5);
-    ok(&folder, &tiny("a", "--threads 1"));
-    ok(&folder, &tiny("b", "--threads 2"));
-    ok(&folder, &tiny("c", "--host-memory 1"));
-    assert_same(&folder.path("a"), &folder.path("b"), 0);
-    assert_same(&folder.path("a"), &folder.path("c"), 0);
+    ok(&folder, &tiny("a/run", "--threads 1"));
+    ok(&folder, &tiny("b/run", "--threads 2"));
+    ok(&folder, &tiny("c/run", "--host-memory 1"));
+    assert_same(&folder.path("a/run"), &folder.path("b/run"), 0);
+    assert_same(&folder.path("a/run"), &folder.path("c/run"), 0);
     folder.refused(&["train", "data", "--threads", "100000"], 2, &["--threads"]);
 }
 
@@ -363,21 +360,21 @@ fn a_run_of_another_version_is_named() {
 fn a_clock_that_goes_back_changes_nothing() {
     let folder = Folder::new();
     folder.demo("heart", 5);
-    ok(&folder, &tiny("whole", ""));
-    let mut running = Running::start(&folder, &tiny("parts", ""));
+    ok(&folder, &tiny("whole/run", ""));
+    let mut running = Running::start(&folder, &tiny("parts/run", ""));
     running.wait_for(&["epoch 2/4"]);
     running.signal("-INT");
     let ended = running.end();
-    let [last, previous] = state_paths(&folder.path("parts"), 0);
+    let [last, previous] = state_paths(&folder.path("parts/run"), 0);
     let touch = |path: &Path, date: &str| {
         let status = Command::new("touch").args(["-d", date]).arg(path).status().unwrap();
         assert!(status.success());
     };
     touch(&last, "1990-01-01");
     touch(&previous, "2090-01-01");
-    for file in std::fs::read_dir(folder.path("parts/cache")).unwrap() {
+    for file in std::fs::read_dir(folder.path("parts/run/cache")).unwrap() {
         touch(&file.unwrap().path(), "2090-01-01");
     }
     ok(&folder, &going_on(&ended.stderr));
-    assert_same(&folder.path("whole"), &folder.path("parts"), 0);
+    assert_same(&folder.path("whole/run"), &folder.path("parts/run"), 0);
 }
