@@ -235,6 +235,14 @@ impl Interrupted {
         })?;
         let interrupted = Interrupted { record, weights, moments, plan: net.plan, path };
         interrupted.check_options(options)?;
+        let Standing { epoch, iteration, .. } = interrupted.record.standing;
+        if epoch > options.epochs || iteration > options.iterations {
+            return Err(Error::Input(format!(
+                "'{}' is of a training after epoch {epoch} and {iteration} iterations, more than it \
+                 has; give another --out",
+                interrupted.path.display()
+            )));
+        }
         Ok(Some(interrupted))
     }
 

@@ -141,7 +141,8 @@ fn mangled_command_lines_are_refused_with_a_sentence() {
                     1 => failed += 1,
                     code => panic!("{n}: {code} of {words:?}"),
                 }
-                assert!(error.to_string().len() > 15, "{n}: '{error}' of {words:?}");
+                let text = error.sentence();
+                assert!(text.len() > 20, "{n}: '{text}' of {words:?}");
             }
         }
     }
