@@ -197,7 +197,13 @@ pub fn predict(
                 match done {
                     Ok(()) => Outcome::Written(target),
                     // A lost device fails every case that follows.
-                    Err(error @ (Error::Device(_) | Error::DeviceLost(_))) => return Err(error),
+                    Err(Error::DeviceLost(what)) => {
+                        return Err(Error::DeviceLost(format!(
+                            "{what}; --continue passes over the {i} case(s) before '{}'",
+                            case.name
+                        )));
+                    }
+                    Err(error @ Error::Device(_)) => return Err(error),
                     Err(error) => {
                         failed.push(case.name.clone());
                         Outcome::Failed(error.sentence())

@@ -120,6 +120,14 @@ impl Listing {
                     self.input.channels
                 ));
             }
+            // As a policy's own numbers.
+            let mut factors = draw.scale.iter().chain(draw.gamma.iter().flatten());
+            let wild = draw.rotation.iter().flatten().any(|degrees| degrees.abs() > 180.0)
+                || factors.any(|&factor| factor <= 0.0)
+                || draw.elastic.is_some_and(|e| e.alpha < 0.0);
+            if wild {
+                return Err(format!("draw {number} has a number that no policy can have"));
+            }
             if draw.elastic.is_some_and(|e| radius(e.sigma).is_err()) {
                 return Err(format!("draw {number} has too large a sigma"));
             }

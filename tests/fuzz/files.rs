@@ -329,17 +329,16 @@ fn damaged_runs() {
     let text = serde_json::to_string(&plan).unwrap();
     let damage = |m: &mut Mutator| {
         let plan = String::from_utf8_lossy(&m.text(&text)).into_owned();
-        let tensor = |p: &asng_wgpu::nn::parameters::Parameter| {
-            let values = &values[p.offset as usize..(p.offset + p.len()) as usize];
-            let shape = p.shape.iter().map(|&e| e as usize).collect();
-            let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
-            (p.name.clone(), (shape, bytes))
-        };
-        let tensors: Vec<(String, (Vec<usize>, Vec<u8>))> =
-            net.parameters.iter().map(tensor).collect();
-        let views = tensors.iter().map(|(name, (shape, bytes))| {
+        let bytes: Vec<Vec<u8>> = net
+            .parameters
+            .iter()
+            .map(|p| &values[p.offset as usize..(p.offset + p.len()) as usize])
+            .map(|values| values.iter().flat_map(|v| v.to_le_bytes()).collect())
+            .collect();
+        let views = net.parameters.iter().zip(&bytes).map(|(p, bytes)| {
             use safetensors::tensor::{Dtype, TensorView};
-            (name, TensorView::new(Dtype::F32, shape.clone(), bytes).unwrap())
+            let shape = p.shape.iter().map(|&e| e as usize).collect();
+            (p.name.clone(), TensorView::new(Dtype::F32, shape, bytes).unwrap())
         });
         safetensors::serialize(views, Some([("plan".to_owned(), plan)].into())).unwrap()
     };
@@ -385,7 +384,7 @@ fn damaged_draws() {
         "dummy_2d": false, "patch_start": [0, 0, 0], "patch": [5, 6, 7],
         "draws": [{"image": "a_00.nii.gz", "draw": {
             "mirror": [false, true, false], "rotation": [0.1, 0.2, 0.3], "scale": 1.1,
-            "elastic": {"alpha": 100.0, "sigma": 9.0, "seed": 4}, "gamma": [1.1]}}],
+            "elastic": {"alpha": 100.0, "sigma": 9.0, "key": 4}, "gamma": [1.1]}}],
     }))
     .unwrap();
     let options = PreviewOptions {

@@ -456,7 +456,7 @@ fn fingerprint(
         .cache
         .as_ref()
         .map(|dir| cache::fingerprint_file(dir, cases, contents, &ct, classes, options.reorient));
-    let known = file.as_deref().and_then(|file| cache::read_fingerprint(file));
+    let known = file.as_deref().and_then(cache::read_fingerprint);
     if let Some(known) = known {
         return Ok(Surveyed { fingerprint: known, loaded: Vec::new(), remade: false });
     }
