@@ -92,7 +92,7 @@ pub fn log(path: &Path) -> Vec<Value> {
         .collect();
     for line in &mut lines {
         let times = |key: &str| {
-            key == "seconds"
+            key.ends_with("seconds")
                 || key == "augment_share"
                 || key == "policy_share"
                 || key.ends_with("_ms")
