@@ -26,9 +26,12 @@ pub enum Error {
         #[source]
         source: std::io::Error,
     },
-    /// No suitable adapter, a missing feature, lost device, too little memory.
+    /// No suitable adapter, a missing feature, too little memory.
     #[error("{0}")]
     Device(String),
+    /// The device was lost: the driver reset it, or it was unplugged.
+    #[error("{0}")]
+    DeviceLost(String),
     /// Non-finite loss or gradients that did not go away.
     #[error("{0}")]
     NonFinite(String),
@@ -41,6 +44,17 @@ impl Error {
     /// An [`Error::Io`] that says what was done to which path.
     pub fn io(doing: &str, path: &Path, source: std::io::Error) -> Self {
         Error::Io { context: format!("cannot {doing} '{}'", path.display()), source }
+    }
+
+    /// The message with its causes, in one line.
+    pub fn sentence(&self) -> String {
+        let mut text = self.to_string();
+        let mut cause = std::error::Error::source(self);
+        while let Some(inner) = cause {
+            text = format!("{text}: {inner}");
+            cause = inner.source();
+        }
+        text
     }
 
     /// The process exit code of this error: 2 wrong usage, 130 interrupted, 1 otherwise.

@@ -1,7 +1,7 @@
 //! Files that are written whole or not at all.
 
 use crate::{Error, Result};
-use std::io::Write;
+use std::io::{Read, Write};
 use std::path::Path;
 
 /// Replaces a file's content: a temporary file in the same folder is written, synced and renamed,
@@ -44,8 +44,8 @@ pub fn replace_keeping(path: &Path, previous: &Path, content: &[u8]) -> Result<(
     write().map_err(|e| unwritten(path, e))
 }
 
-/// The error of a file that could not be replaced.
-fn unwritten(path: &Path, source: std::io::Error) -> Error {
+/// The error of a file that could not be written, with what helps where the disk is full.
+pub(crate) fn unwritten(path: &Path, source: std::io::Error) -> Error {
     use std::io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
     match source.kind() {
         FileTooLarge | QuotaExceeded | StorageFull => Error::Io {
@@ -134,6 +134,24 @@ pub fn temporary(path: &Path, suffix: &str) -> std::io::Result<tempfile::NamedTe
 /// The folder a file lies in; the current one for a bare name.
 fn folder_of(path: &Path) -> &Path {
     path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// Most bytes of a text that is read: none that this program or a data set has comes near it, but a
+/// device such as `/dev/zero` never ends.
+const MOST_TEXT: u64 = 256 << 20;
+
+/// Reads a text.
+///
+/// # Errors
+/// As the operating system; a text that is not UTF-8, or of more than 256 MiB.
+pub fn read_text(path: &Path) -> std::io::Result<String> {
+    let mut text = String::new();
+    let mut file = std::fs::File::open(path)?.take(MOST_TEXT + 1);
+    file.read_to_string(&mut text)?;
+    if text.len() as u64 > MOST_TEXT {
+        return Err(std::io::Error::other("it has more than 256 MiB, which no such text has"));
+    }
+    Ok(text)
 }
 
 /// Creates a folder and those above it.

@@ -3,14 +3,18 @@
 //!
 //! Layers, each using only those below it: `cli`; `train`, `infer`, `search`;
 //! `nn`, `augment`; `ops`; `gpu`. Beside them `data`, `metrics` and `reference`
-//! work on the CPU alone. See ARCHITECTURE.md.
+//! work on the CPU alone; `crash`, `error`, `files` and `host` serve all. See ARCHITECTURE.md.
+
+#![deny(unsafe_code)]
 
 pub mod augment;
 pub mod cli;
+pub mod crash;
 pub mod data;
 pub mod error;
 pub mod files;
 pub mod gpu;
+pub mod host;
 pub mod infer;
 pub mod metrics;
 pub mod nn;

@@ -134,8 +134,9 @@ impl Values {
 }
 
 impl Augment {
-    pub(super) fn run(&self) -> Result<()> {
-        let options = PreviewOptions {
+    /// The flags, resolved.
+    pub(super) fn options(&self) -> Result<PreviewOptions> {
+        Ok(PreviewOptions {
             input: self.input.clone(),
             case: self.case.clone(),
             label: self.label.clone(),
@@ -153,8 +154,11 @@ impl Augment {
             channel: self.channel,
             adapter: self.device.choice(),
             checked_shaders: checked_shaders(),
-        };
-        let sheet = preview(&options, &mut say)?;
+        })
+    }
+
+    pub(super) fn run(&self) -> Result<()> {
+        let sheet = preview(&self.options()?, &mut say)?;
         print(&sheet.display().to_string())
     }
 }

@@ -22,9 +22,6 @@ The exit code is 1 if there are errors, and 0 if there are only warnings.")]
 pub(super) struct Check {
     /// Folder of the data set: dataset.json, imagesTr, labelsTr.
     dataset: PathBuf,
-    /// Cases that are read at a time [default: one a core].
-    #[arg(long, default_value_t = 0, hide_default_value = true, value_name = "N")]
-    threads: usize,
     /// Print the report as JSON instead of tables.
     #[arg(long)]
     json: bool,
@@ -71,7 +68,7 @@ impl Check {
         {
             bar.set_style(style);
         }
-        let report = check(&self.dataset, self.threads, &|done, all, name| {
+        let report = check(&self.dataset, super::threads(), &|done, all, name| {
             bar.set_length(all as u64);
             bar.set_position(done as u64);
             bar.set_message(name.to_string());

@@ -2,8 +2,11 @@
 
 use super::print;
 use crate::data::demo::{DemoKind, DemoSize, write_demo};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use std::path::PathBuf;
+
+/// Most cases; their numbers have at most five digits.
+const MOST_CASES: usize = 99_999;
 
 #[derive(clap::Args, Debug)]
 #[command(after_long_help = "\
@@ -42,6 +45,16 @@ enum Size {
 }
 
 impl Demo {
+    /// Refuses flags that cannot be.
+    pub(super) fn check(&self) -> Result<()> {
+        match self.cases {
+            Some(cases) if !(1..=MOST_CASES).contains(&cases) => {
+                Err(Error::Usage(format!("--cases {cases} is out of range; use 1 to {MOST_CASES}")))
+            }
+            _ => Ok(()),
+        }
+    }
+
     pub(super) fn run(&self) -> Result<()> {
         let kind = match self.kind {
             Kind::Heart => DemoKind::Heart,

@@ -58,8 +58,9 @@ impl Devices {
     }
 
     fn test(&self, adapter: AdapterSummary) -> Tested {
+        let backend = self.backend.clone();
         let choice =
-            AdapterChoice { device: adapter.index.to_string(), backend: self.backend.clone() };
+            AdapterChoice { device: adapter.index.to_string(), backend, ..Default::default() };
         say(&format!("testing '{}'", adapter.name));
         match Gpu::open(&choice, checked_shaders()) {
             Ok(gpu) => {

@@ -48,7 +48,8 @@ pub(super) struct Evaluate {
 }
 
 impl Evaluate {
-    pub(super) fn run(&self) -> Result<()> {
+    /// Refuses flags that cannot be.
+    pub(super) fn check(&self) -> Result<()> {
         if self.labels.contains(&0) {
             return Err(Error::Usage(
                 "--labels 0 is the background, which is not evaluated; leave it out".into(),
@@ -60,6 +61,10 @@ impl Evaluate {
                 self.nsd_tolerance
             )));
         }
+        Ok(())
+    }
+
+    pub(super) fn run(&self) -> Result<()> {
         let pairs = pairs(&self.prediction, &self.reference)?;
         let options = EvaluateOptions {
             labels: &self.labels,

@@ -18,15 +18,19 @@ mod predict;
 mod progress;
 mod resume;
 mod search;
+mod signals;
 mod table;
 mod train;
 
+use crate::crash;
 use crate::error::{Error, Result};
-use crate::gpu::AdapterChoice;
-use clap::{Args, Parser, Subcommand};
+use crate::gpu::{AdapterChoice, Fault};
+use clap::{Args, CommandFactory, Parser, Subcommand};
+use std::ffi::OsString;
 use std::io::Write;
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 /// Trains 3D U-Nets for medical image segmentation on any vendor's GPU.
 #[derive(Parser, Debug)]
@@ -49,6 +53,9 @@ struct Cli {
     /// Print errors and results only.
     #[arg(short, long, global = true)]
     quiet: bool,
+    /// Host threads [default: as many as cores].
+    #[arg(long, global = true, default_value_t = 0, hide_default_value = true, value_name = "N")]
+    threads: usize,
     #[command(subcommand)]
     command: Command,
 }
@@ -94,28 +101,83 @@ struct DeviceFlags {
 
 impl DeviceFlags {
     fn choice(&self) -> AdapterChoice {
-        AdapterChoice { device: self.device.clone(), backend: self.backend.clone() }
+        let (device, backend) = (self.device.clone(), self.backend.clone());
+        AdapterChoice { device, backend, fault: fault() }
+    }
+}
+
+/// The fault that a test provokes by the environment.
+fn fault() -> Option<Arc<Fault>> {
+    Fault::parse(&std::env::var("ASNG_WGPU_FAULT").ok()?).map(Arc::new)
+}
+
+impl Command {
+    fn run(&self) -> Result<()> {
+        match self {
+            Command::Augment(command) => command.run(),
+            Command::Check(command) => command.run(),
+            Command::Compare(command) => command.run(),
+            Command::Completions(command) => command.run(),
+            Command::CrossValidate(command) => command.run(),
+            Command::Devices(command) => command.run(),
+            Command::Demo(command) => command.run(),
+            Command::Evaluate(command) => command.run(),
+            Command::Plan(command) => command.run(),
+            Command::Policy(command) => command.run(),
+            Command::Predict(command) => command.run(),
+            Command::Train(command) => command.run(),
+        }
+    }
+
+    /// Refuses flags that cannot be, before any work. Commands whose flags need no more than their
+    /// types have nothing to add.
+    fn check(&self) -> Result<()> {
+        match self {
+            Command::Augment(command) => command.options()?.check(),
+            Command::Demo(command) => command.check(),
+            Command::Evaluate(command) => command.check(),
+            Command::Plan(command) => command.options().map(drop),
+            Command::Predict(command) => command.options()?.check(),
+            Command::Train(command) => command.options().map(drop),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The parser, for those who describe it.
+pub fn command() -> clap::Command {
+    Cli::command()
+}
+
+/// Whether a command line, the program's name first, would be carried out: it is parsed and its
+/// flags are checked, which reads the files that flags name but writes nothing and opens no device.
+///
+/// # Errors
+/// [`Error::Usage`] with the parser's text, or that of the command.
+pub fn check_arguments(arguments: impl IntoIterator<Item = OsString>) -> Result<()> {
+    match Cli::try_parse_from(arguments) {
+        Ok(cli) => check_threads(cli.threads).and_then(|()| cli.command.check()),
+        // The help and the version are texts too.
+        Err(e) if e.exit_code() == 0 => Ok(()),
+        Err(e) => Err(Error::Usage(e.to_string())),
     }
 }
 
 /// Parses the command line, runs it, prints errors and gives the exit code.
 pub fn run() -> ExitCode {
-    let cli = Cli::parse();
-    QUIET.store(cli.quiet, Ordering::Relaxed);
-    let outcome = match cli.command {
-        Command::Augment(command) => command.run(),
-        Command::Check(command) => command.run(),
-        Command::Compare(command) => command.run(),
-        Command::Completions(command) => command.run(),
-        Command::CrossValidate(command) => command.run(),
-        Command::Devices(command) => command.run(),
-        Command::Demo(command) => command.run(),
-        Command::Evaluate(command) => command.run(),
-        Command::Plan(command) => command.run(),
-        Command::Policy(command) => command.run(),
-        Command::Predict(command) => command.run(),
-        Command::Train(command) => command.run(),
+    crash::install(env!("ASNG_WGPU_VERSION"), resume::this_command());
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(text) => {
+            // Nobody is left to be told when the output is closed.
+            let _ = text.print();
+            return ExitCode::from(u8::try_from(text.exit_code()).unwrap_or(2));
+        }
     };
+    QUIET.store(cli.quiet, Ordering::Relaxed);
+    let outcome = start_threads(cli.threads)
+        .and_then(|()| cli.command.check())
+        .and_then(|()| cli.command.run());
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -123,6 +185,39 @@ pub fn run() -> ExitCode {
             ExitCode::from(error.exit_code())
         }
     }
+}
+
+/// Most host threads: more would only take memory.
+const MOST_THREADS: usize = 1024;
+
+fn check_threads(threads: usize) -> Result<()> {
+    match threads <= MOST_THREADS {
+        true => Ok(()),
+        false => Err(Error::Usage(format!(
+            "--threads {threads} is too many; use 1 to {MOST_THREADS}, or leave it out for as many \
+             as cores"
+        ))),
+    }
+}
+
+/// Makes the host threads that all parallel work shares.
+fn start_threads(threads: usize) -> Result<()> {
+    check_threads(threads)?;
+    THREADS.store(threads, Ordering::Relaxed);
+    if threads == 0 {
+        return Ok(());
+    }
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
+    pool.build_global().map_err(|e| {
+        Error::Usage(format!("cannot start {threads} threads ({e}); use fewer with --threads"))
+    })
+}
+
+/// What `--threads` says; 0: as many as cores. Set once, before any command runs.
+static THREADS: AtomicUsize = AtomicUsize::new(0);
+
+fn threads() -> usize {
+    THREADS.load(Ordering::Relaxed)
 }
 
 /// Whether `--quiet` was given; set once, before any command runs.
@@ -171,10 +266,10 @@ fn checked_shaders() -> bool {
 }
 
 fn print_error(error: &Error) {
-    eprintln!("asng-wgpu: {error}");
+    complain(&format!("asng-wgpu: {error}"));
     let mut cause = std::error::Error::source(error);
     while let Some(inner) = cause {
-        eprintln!("    {inner}");
+        complain(&format!("    {inner}"));
         cause = inner.source();
     }
 }

@@ -71,13 +71,14 @@ impl NetworkFlags {
         options.features = self.features.or(network.map(|n| n.base_features)).unwrap_or(32);
         options.levels = self.levels.or(network.map(|n| n.levels() as u32)).unwrap_or(0);
         options.recompute = self.recompute.or(plan.as_ref().map(|p| p.recompute)).unwrap_or(0);
-        options.memory_bytes = self.memory.as_deref().map(bytes).transpose()?;
+        options.memory_bytes =
+            self.memory.as_deref().map(|text| bytes("--memory", text)).transpose()?;
         Ok(())
     }
 }
 
-/// A size as `6GiB`, `6G`, `800MiB` or `500000000`.
-fn bytes(text: &str) -> Result<u64> {
+/// The size that a flag gives, as `6GiB`, `6G`, `800MiB` or `500000000`.
+pub(super) fn bytes(flag: &str, text: &str) -> Result<u64> {
     let trimmed = text.trim();
     let digits = trimmed.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(trimmed.len());
     let (number, unit) = trimmed.split_at(digits);
@@ -92,9 +93,9 @@ fn bytes(text: &str) -> Result<u64> {
     };
     match number.parse::<f64>() {
         Ok(value) if value > 0.0 && (value * factor).is_finite() => Ok((value * factor) as u64),
-        _ => Err(Error::Usage(format!(
-            "--memory '{text}' is no size; give one as in 6GiB or 800MiB"
-        ))),
+        _ => {
+            Err(Error::Usage(format!("{flag} '{text}' is no size; give one as in 6GiB or 800MiB")))
+        }
     }
 }
 
@@ -104,12 +105,15 @@ mod tests {
 
     #[test]
     fn sizes_are_read() {
-        assert_eq!(bytes("6GiB").unwrap(), 6 << 30);
-        assert_eq!(bytes("1.5 g").unwrap(), 3 << 29);
-        assert_eq!(bytes("800MiB").unwrap(), 800 << 20);
-        assert_eq!(bytes("123").unwrap(), 123);
+        assert_eq!(bytes("--memory", "6GiB").unwrap(), 6 << 30);
+        assert_eq!(bytes("--memory", "1.5 g").unwrap(), 3 << 29);
+        assert_eq!(bytes("--memory", "800MiB").unwrap(), 800 << 20);
+        assert_eq!(bytes("--memory", "123").unwrap(), 123);
         for wrong in ["", "GiB", "-3G", "6 parsecs", "0", "1e999999G"] {
-            assert!(bytes(wrong).unwrap_err().to_string().contains("--memory"), "{wrong}");
+            assert!(
+                bytes("--memory", wrong).unwrap_err().to_string().contains("--memory"),
+                "{wrong}"
+            );
         }
     }
 }

@@ -44,22 +44,25 @@ pub(super) struct Plan {
     search: SearchFlags,
     #[command(flatten)]
     interpolation: InterpolationFlags,
-    /// Host threads that read cases [default: as many as cores].
-    #[arg(long, default_value_t = 0, hide_default_value = true)]
-    threads: usize,
     #[command(flatten)]
     device: DeviceFlags,
 }
 
 impl Plan {
-    pub(super) fn run(&self) -> Result<()> {
+    /// The flags, resolved and checked.
+    pub(super) fn options(&self) -> Result<TrainOptions> {
         let mut options = TrainOptions::new(&self.dataset, self.search.options());
         (options.epochs, options.iterations) = (self.epochs, self.iterations);
-        (options.threads, options.adapter) = (self.threads, self.device.choice());
+        (options.threads, options.adapter) = (super::threads(), self.device.choice());
         options.checked_shaders = super::checked_shaders();
         options.interpolation = self.interpolation.resolved();
         self.network.apply(&mut options)?;
         options.check()?;
+        Ok(options)
+    }
+
+    pub(super) fn run(&self) -> Result<()> {
+        let options = self.options()?;
         let mut progress = CaseProgress::new();
         let made = plan(&options, !self.no_forecast, &mut |p| progress.show(p.what, p.done, p.of));
         progress.finish();

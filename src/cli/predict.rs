@@ -60,8 +60,9 @@ enum Checkpoint {
 }
 
 impl Predict {
-    pub(super) fn run(&self) -> Result<()> {
-        let options = PredictOptions {
+    /// The flags, resolved.
+    pub(super) fn options(&self) -> Result<PredictOptions> {
+        Ok(PredictOptions {
             runs: self.model.clone(),
             inputs: self.input.clone(),
             output: self.output.clone(),
@@ -78,8 +79,11 @@ impl Predict {
             skip_existing: self.skip_existing,
             adapter: self.device.choice(),
             checked_shaders: checked_shaders(),
-        };
-        predict(&options, &mut say, &mut |case| report(case))
+        })
+    }
+
+    pub(super) fn run(&self) -> Result<()> {
+        predict(&self.options()?, &mut say, &mut |case| report(case))
     }
 }
 

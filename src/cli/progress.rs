@@ -140,6 +140,7 @@ mod tests {
             augment_share: 0.031,
             policy_share: 0.22,
             skipped: 0,
+            unreadable: 0,
             delta: Some(0.83),
             mean_entropy: Some(2.21),
             search_loss: Some(-0.6),

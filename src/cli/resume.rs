@@ -2,6 +2,12 @@
 
 use std::path::Path;
 
+/// The command line of this process, quoted for a shell.
+pub(super) fn this_command() -> String {
+    let words = std::env::args_os().map(|a| quoted(&a.to_string_lossy()));
+    words.collect::<Vec<_>>().join(" ")
+}
+
 /// The command line of this process with `--resume`, and with `--out` where it was left to its
 /// default; quoted for a shell.
 pub(super) fn resume_command(out: &Path) -> String {

@@ -4,19 +4,20 @@ use super::cross_validate::cross_validate;
 use super::interpolation::InterpolationFlags;
 use super::measures::label_rows;
 use super::mirroring::MirrorFlags;
-use super::network::NetworkFlags;
+use super::network::{NetworkFlags, bytes};
 use super::progress::TrainProgress;
 use super::resume::resume_command;
 use super::search::SearchFlags;
+use super::signals::stop_flag;
 use super::table::table;
 use super::{DeviceFlags, checked_shaders, print, say};
+use crate::crash;
 use crate::data::Axes;
 use crate::error::{Error, Result};
 use crate::nn::step::Optimizer;
 use crate::train::{Schedule, TrainOptions, fold_count, is_finished, is_trained, train};
-use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 #[derive(clap::Args, Debug)]
 #[command(after_long_help = "\
@@ -75,6 +76,16 @@ pub(super) struct Train {
     /// Do not predict and evaluate the validation cases at the end.
     #[arg(long)]
     no_validate: bool,
+    /// Stop, with all that was done, after so many minutes, as if by Ctrl-C; --resume goes on.
+    #[arg(long, value_name = "MINUTES")]
+    max_minutes: Option<f64>,
+    /// Stop at a case whose prepared file cannot be read any more, in place of leaving the case out.
+    #[arg(long)]
+    strict: bool,
+    /// Host memory for prepared cases, as in 6GiB; others are read as they are needed [default: half
+    /// of what is free].
+    #[arg(long, value_name = "SIZE")]
+    host_memory: Option<String>,
     /// Go on with the training in --out, with the flags that it began with; begin it where there is
     /// none yet.
     #[arg(long, requires = "out")]
@@ -88,24 +99,23 @@ pub(super) struct Train {
     /// Seed of everything random.
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    /// Host threads that prepare cases [default: as many as cores].
-    #[arg(long, default_value_t = 0, hide_default_value = true)]
-    threads: usize,
     #[command(flatten)]
     device: DeviceFlags,
 }
 
 impl Train {
-    fn options(&self) -> Result<TrainOptions> {
+    /// The flags, resolved and checked.
+    pub(super) fn options(&self) -> Result<TrainOptions> {
         let default_out = || {
             let name = self.dataset.file_name().map(|n| n.to_string_lossy().into_owned());
             let time = jiff::ZonedDateTime::now().strftime("%Y%m%d-%H%M%S").to_string();
-            PathBuf::from("runs").join(format!("{}-{time}", name.unwrap_or("run".into())))
+            unused(Path::new("runs"), &format!("{}-{time}", name.unwrap_or("run".into())))
         };
         let learning_rate = match self.optimizer {
             Optimizer::Adam => 3e-4,
             Optimizer::Sgd => 1e-2,
         };
+        let host_memory = self.host_memory.as_deref().map(|text| bytes("--host-memory", text));
         let mut options = TrainOptions {
             out: self.out.clone().unwrap_or_else(default_out),
             cache: self.cache.clone(),
@@ -122,10 +132,13 @@ impl Train {
             interpolation: self.interpolation.resolved(),
             validate: !self.no_validate,
             seed: self.seed,
-            threads: self.threads,
+            threads: super::threads(),
             adapter: self.device.choice(),
             checked_shaders: checked_shaders(),
             resume: self.resume,
+            strict: self.strict,
+            host_memory_bytes: host_memory.transpose()?,
+            stop_at: self.stop_at()?,
             ..TrainOptions::new(&self.dataset, self.search.options())
         };
         self.network.apply(&mut options)?;
@@ -133,17 +146,22 @@ impl Train {
         Ok(options)
     }
 
+    /// When `--max-minutes` is over.
+    fn stop_at(&self) -> Result<Option<Instant>> {
+        let Some(minutes) = self.max_minutes else { return Ok(None) };
+        let duration = Duration::try_from_secs_f64(minutes * 60.0).ok();
+        match duration.filter(|d| !d.is_zero()).and_then(|d| Instant::now().checked_add(d)) {
+            Some(at) => Ok(Some(at)),
+            None => Err(Error::Usage(format!(
+                "--max-minutes {minutes} is no time to stop after; give minutes, as in 55 or 0.5"
+            ))),
+        }
+    }
+
     pub(super) fn run(&self) -> Result<()> {
         let options = self.options()?;
-        let stop = Arc::new(AtomicBool::new(false));
-        let handler = stop.clone();
-        ctrlc::set_handler(move || {
-            // The second signal stops at once.
-            if handler.swap(true, Ordering::Relaxed) {
-                std::process::exit(130);
-            }
-        })
-        .map_err(|e| Error::Device(format!("signals cannot be handled: {e}")))?;
+        let stop = stop_flag()?;
+        crash::note(|facts| facts.resume = Some(resume_command(&options.out)));
         let folds: Vec<usize> = match self.fold {
             FoldChoice::One(fold) => vec![fold],
             FoldChoice::All => (0..fold_count(&options)?).collect(),
@@ -165,11 +183,10 @@ impl Train {
             let mut progress = TrainProgress::new(options.epochs, options.iterations);
             let trained = train(&options, &stop, &mut |event| progress.show(event));
             progress.finish();
+            let going_on = |what| format!("{what}; go on with: {}", resume_command(&options.out));
             let trained = trained.map_err(|error| match error {
-                Error::Interrupted(what) => Error::Interrupted(format!(
-                    "{what}; go on with: {}",
-                    resume_command(&options.out)
-                )),
+                Error::Interrupted(what) => Error::Interrupted(going_on(what)),
+                Error::DeviceLost(what) => Error::DeviceLost(going_on(what)),
                 error => error,
             })?;
             // Several folds are put together at the end.
@@ -185,6 +202,14 @@ impl Train {
     }
 }
 
+/// A path in `folder` that nothing has: clocks are set back, and two trainings may begin within a
+/// second.
+fn unused(folder: &Path, name: &str) -> PathBuf {
+    let numbered = (2..).map(|number| folder.join(format!("{name}-{number}")));
+    let mut paths = std::iter::once(folder.join(name)).chain(numbered);
+    paths.find(|path| !path.exists()).unwrap_or_else(|| folder.join(name))
+}
+
 /// Which folds are trained.
 #[derive(Clone, Copy, Debug)]
 enum FoldChoice {
@@ -197,5 +222,20 @@ fn fold(text: &str) -> std::result::Result<FoldChoice, String> {
         ("all", _) => Ok(FoldChoice::All),
         (_, Ok(number)) => Ok(FoldChoice::One(number)),
         _ => Err("give a number from 0, or all".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_runs_of_the_same_second_have_folders_of_their_own() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["heart", "heart-2", "heart-3"] {
+            let path = unused(folder.path(), "heart");
+            assert_eq!(path, folder.path().join(name));
+            std::fs::create_dir(path).unwrap();
+        }
     }
 }

@@ -101,7 +101,7 @@ impl Dataset {
             )));
         }
         let path = dir.join("dataset.json");
-        let text = std::fs::read_to_string(&path).map_err(|e| match e.kind() {
+        let text = crate::files::read_text(&path).map_err(|e| match e.kind() {
             std::io::ErrorKind::NotFound => Error::Input(format!(
                 "'{}' has no dataset.json; give the folder of a data set in MSD or nnU-Net layout",
                 dir.display()
@@ -122,6 +122,13 @@ impl Dataset {
             None => found_cases(dir, &root, channels, &mut faults)?,
         };
         cases.sort_by(|a, b| a.name.cmp(&b.name));
+        cases.retain(|case| match name_fault(&case.name, cfg!(windows)) {
+            None => true,
+            Some(fault) => {
+                faults.add(format!("has a case named {:?}, which {fault}; rename it", case.name));
+                false
+            }
+        });
         let mut twice: Vec<&str> =
             cases.windows(2).filter(|w| w[0].name == w[1].name).map(|w| &*w[0].name).collect();
         twice.dedup();
@@ -266,7 +273,35 @@ fn in_sequence(map: &BTreeMap<usize, String>, what: &str, faults: &mut Faults) {
     }
 }
 
-/// A path of dataset.json inside `dir`, unless it leads out of it.
+/// Names of devices on Windows, with any ending.
+const RESERVED: [&str; 4] = ["con", "prn", "aux", "nul"];
+
+/// Why files cannot be named after a case, if so: outputs go by the names of cases, and none may
+/// leave its folder. `windows`: by the rules of Windows too.
+pub fn name_fault(name: &str, windows: bool) -> Option<&'static str> {
+    let stem = name.split('.').next().unwrap_or(name).trim_end().to_ascii_lowercase();
+    let port = |p: &str| {
+        stem.strip_prefix(p).is_some_and(|n| n.len() == 1 && n.bytes().all(|b| b.is_ascii_digit()))
+    };
+    if name.is_empty() {
+        Some("is empty")
+    } else if name == "." || name == ".." || name.contains('/') {
+        Some("leads to another folder")
+    } else if name.contains(char::is_control) {
+        Some("has a character that cannot be printed")
+    } else if name.len() > 200 {
+        Some("has more than 200 bytes")
+    } else if windows && name.contains(['\\', ':', '*', '?', '"', '<', '>', '|']) {
+        Some("has a character that Windows does not allow")
+    } else if windows && (RESERVED.contains(&stem.as_str()) || port("com") || port("lpt")) {
+        Some("is a device on Windows")
+    } else {
+        None
+    }
+}
+
+/// A path of dataset.json inside `dir`, unless its text leads out of it. What links in the folder
+/// point to is not looked at: whoever made them meant it, and large data sets are often linked.
 fn inside(dir: &Path, relative: &str, faults: &mut Faults) -> Option<PathBuf> {
     let mut clean = dir.to_path_buf();
     for part in Path::new(relative).components() {
@@ -386,4 +421,25 @@ fn entry_case(dir: &Path, name: &str, entry: &Value, faults: &mut Faults) -> Opt
     let images: Option<Vec<PathBuf>> = images.iter().map(|p| inside(dir, p, faults)).collect();
     let label = inside(dir, label, faults)?;
     Some(Case { name: name.to_string(), images: images?, label: Some(label) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_files_cannot_have_are_refused() {
+        for name in ["la_003", "a.b-c 1", "..a", "common", "com10", "Ünïcode", "a\\b", "aux"] {
+            assert_eq!(name_fault(name, false), None, "{name}");
+        }
+        for name in ["", ".", "..", "../x", "/etc/x", "a/b", "a\0", "a\nb", &"x".repeat(201)] {
+            assert!(name_fault(name, false).is_some(), "{name:?}");
+        }
+        for name in ["aux", "CON", "nul.a", "com1", "LPT9.x", "a\\b", "c:x", "a?", "prn "] {
+            assert!(name_fault(name, true).is_some(), "{name:?}");
+        }
+        for name in ["la_003", "common", "com10", "auxiliary", "a.con"] {
+            assert_eq!(name_fault(name, true), None, "{name}");
+        }
+    }
 }

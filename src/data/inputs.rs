@@ -59,7 +59,7 @@ pub fn find_all_images(inputs: &[PathBuf], channels: usize) -> Result<Vec<Case>>
 
 /// The paths that a list names.
 fn listed(list: &Path) -> Result<Vec<PathBuf>> {
-    let text = std::fs::read_to_string(list).map_err(|e| Error::io("read the list", list, e))?;
+    let text = crate::files::read_text(list).map_err(|e| Error::io("read the list", list, e))?;
     let folder = list.parent().unwrap_or(Path::new(""));
     let lines = text.trim_start_matches('\u{feff}').lines().map(str::trim);
     let paths: Vec<PathBuf> = lines

@@ -53,7 +53,7 @@ pub fn patients(dir: &Path, names: &[String]) -> Result<Option<Patients>> {
         (true, false) => json,
         (false, true) => csv,
     };
-    let text = std::fs::read_to_string(&path).map_err(|e| Error::io("read", &path, e))?;
+    let text = crate::files::read_text(&path).map_err(|e| Error::io("read", &path, e))?;
     let text = text.trim_start_matches('\u{feff}');
     let is_json = path.extension().is_some_and(|e| e == "json");
     let by_case = if is_json { from_json(text, &path) } else { from_csv(text, names, &path) }?;

@@ -1,10 +1,11 @@
 //! Batches prepared ahead of the GPU on a host thread.
 
 use super::preprocess::{PreparedCase, crop};
-use super::rng::Purpose;
+use super::rng::{self, Purpose};
 use super::sampler::{PatchLocation, PatchSampler};
 use crate::{Error, Result};
 use std::borrow::Borrow;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread::JoinHandle;
@@ -42,6 +43,17 @@ pub struct Batch {
     pub iteration: u64,
     /// Its samples in order.
     pub samples: Vec<Sample>,
+    /// Cases that were found unreadable while it was made, and are left out from then on.
+    pub unreadable: Vec<Unreadable>,
+}
+
+/// A case that cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unreadable {
+    /// Its name.
+    pub case: String,
+    /// Why, as a sentence.
+    pub why: String,
 }
 
 /// The box for a patch: the whole case if it has at most `max_voxels` voxels,
@@ -117,8 +129,9 @@ pub struct PrefetchPlan {
     pub max_voxels: usize,
 }
 
-/// An iterator over batches in order of epoch and iteration, filled ahead by its
-/// own thread; it ends with the first case that cannot be read. Dropping it stops the thread.
+/// An iterator over batches in order of epoch and iteration, filled ahead by its own thread. A case
+/// that cannot be read is left out from then on, and its samples are drawn anew from the others;
+/// where no case is left, the iterator ends with an error. Dropping it stops the thread.
 pub struct Prefetcher {
     receiver: Option<Receiver<Result<Batch>>>,
     thread: Option<JoinHandle<()>>,
@@ -133,24 +146,33 @@ impl Prefetcher {
     where
         C: Borrow<PreparedCase> + Send + Sync + 'static,
     {
+        Self::start_without(cases, plan, &[])
+    }
+
+    /// As [`Prefetcher::start`], where the cases of some names have been left out before.
+    ///
+    /// # Errors
+    /// As [`Prefetcher::start`].
+    pub fn start_without<C>(
+        cases: Arc<Vec<C>>,
+        plan: PrefetchPlan,
+        left_out: &[String],
+    ) -> Result<Self>
+    where
+        C: Borrow<PreparedCase> + Send + Sync + 'static,
+    {
         if cases.is_empty() {
             return Err(Error::Input("there are no cases to sample patches from; add some".into()));
         }
         let (sender, receiver) = sync_channel(plan.depth.max(1));
+        let is_left_out = |case: &C| left_out.contains(&case.borrow().name);
+        let left_out = (0..cases.len()).filter(|&i| is_left_out(&cases[i])).collect();
+        let mut maker = Maker { cases, plan, left_out };
         let work = move || {
             let epochs = plan.epochs.1.saturating_sub(plan.epochs.0);
             for number in plan.skip..epochs.saturating_mul(plan.iterations) {
                 let epoch = plan.epochs.0 + number / plan.iterations;
-                let iteration = number % plan.iterations;
-                let places = plan.sampler.batch(plan.seed, plan.purpose, epoch, iteration, &cases);
-                let sample = |location: PatchLocation| {
-                    let case = cases[location.case].borrow();
-                    let (patch, most) = (plan.sampler.patch, plan.max_voxels);
-                    let source = extract(case, location.start, patch, most)?;
-                    Ok(Sample { location, source })
-                };
-                let samples: Result<Vec<Sample>> = places.into_iter().map(sample).collect();
-                let batch = samples.map(|samples| Batch { epoch, iteration, samples });
+                let batch = maker.batch(epoch, number % plan.iterations);
                 let failed = batch.is_err();
                 if sender.send(batch).is_err() || failed {
                     return;
@@ -165,6 +187,64 @@ impl Prefetcher {
                 }
             })?;
         Ok(Self { receiver: Some(receiver), thread: Some(thread) })
+    }
+}
+
+/// Makes batches.
+struct Maker<C> {
+    cases: Arc<Vec<C>>,
+    plan: PrefetchPlan,
+    /// Indices of cases that cannot be read.
+    left_out: BTreeSet<usize>,
+}
+
+impl<C: Borrow<PreparedCase>> Maker<C> {
+    fn batch(&mut self, epoch: u64, iteration: u64) -> Result<Batch> {
+        let PrefetchPlan { sampler, seed, purpose, .. } = self.plan;
+        let places = sampler.batch(seed, purpose, epoch, iteration, &self.cases);
+        let (mut samples, mut unreadable) = (Vec::new(), Vec::new());
+        for (index, place) in places.into_iter().enumerate() {
+            samples.push(self.sample(epoch, iteration, index, place, &mut unreadable)?);
+        }
+        Ok(Batch { epoch, iteration, samples, unreadable })
+    }
+
+    /// The sample at a place, or at another one where that case cannot be read.
+    fn sample(
+        &mut self,
+        epoch: u64,
+        iteration: u64,
+        index: usize,
+        mut location: PatchLocation,
+        unreadable: &mut Vec<Unreadable>,
+    ) -> Result<Sample> {
+        let PrefetchPlan { sampler, seed, purpose, max_voxels, .. } = self.plan;
+        let mut last = None;
+        for attempt in 0.. {
+            let case = self.cases[location.case].borrow();
+            if !self.left_out.contains(&location.case) {
+                match extract(case, location.start, sampler.patch, max_voxels) {
+                    Ok(source) => return Ok(Sample { location, source }),
+                    Err(error) => {
+                        self.left_out.insert(location.case);
+                        let (case, why) = (case.name.clone(), error.sentence());
+                        unreadable.push(Unreadable { case, why });
+                        last = Some(error);
+                    }
+                }
+            }
+            let among: Vec<usize> =
+                (0..self.cases.len()).filter(|i| !self.left_out.contains(i)).collect();
+            let counters = [epoch, iteration, index as u64, attempt];
+            let mut rng = rng::stream(seed, purpose, &counters);
+            match sampler.draw_among(&mut rng, &self.cases, &among, index) {
+                Some(other) => location = other,
+                None => break,
+            }
+        }
+        Err(last.unwrap_or_else(|| {
+            Error::Input("none of the cases can be read any more; restore their files".into())
+        }))
     }
 }
 

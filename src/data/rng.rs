@@ -9,13 +9,14 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 
 /// What a stream is for. The numbers are part of the format of a run: never
 /// renumber, only append.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[repr(u64)]
 #[non_exhaustive]
 pub enum Purpose {
     /// Initial weights; counters: parameter number.
     Weights = 1,
-    /// Cases and patch positions; counters: epoch, iteration.
+    /// Cases and patch positions; counters: epoch, iteration; for a sample whose case cannot be
+    /// read also the sample and how often it was drawn anew.
     Patches = 2,
     /// The inner validation split; no counters.
     InnerSplit = 3,

@@ -68,20 +68,35 @@ impl PatchSampler {
         (0..self.batch)
             .map(|index| {
                 let case = rng::below(rng, cases.len() as u64) as usize;
-                let c: &PreparedCase = cases[case].borrow();
-                let centre =
-                    if self.on_foreground(index) { foreground_voxel(rng, c) } else { None };
-                let start = [0, 1, 2].map(|a| {
-                    let free = c.shape[a] as i64 - self.patch[a] as i64;
-                    match centre {
-                        _ if free < 0 => -(-free / 2),
-                        Some(v) => (v[a] as i64 - self.patch[a] as i64 / 2).clamp(0, free),
-                        None => rng::below(rng, free as u64 + 1) as i64,
-                    }
-                });
-                PatchLocation { case, start }
+                PatchLocation { case, start: self.start(rng, cases[case].borrow(), index) }
             })
             .collect()
+    }
+
+    /// The sample of an index in a batch, in a case of `among` (indices into `cases`); none where
+    /// that is empty.
+    pub fn draw_among<C: Borrow<PreparedCase>>(
+        &self,
+        rng: &mut ChaCha8Rng,
+        cases: &[C],
+        among: &[usize],
+        index: usize,
+    ) -> Option<PatchLocation> {
+        let case = *among.get(rng::below(rng, among.len() as u64) as usize)?;
+        Some(PatchLocation { case, start: self.start(rng, cases.get(case)?.borrow(), index) })
+    }
+
+    /// The first voxel of a patch in a case.
+    fn start(&self, rng: &mut ChaCha8Rng, case: &PreparedCase, index: usize) -> [i64; 3] {
+        let centre = if self.on_foreground(index) { foreground_voxel(rng, case) } else { None };
+        [0, 1, 2].map(|a| {
+            let free = case.shape[a] as i64 - self.patch[a] as i64;
+            match centre {
+                _ if free < 0 => -(-free / 2),
+                Some(v) => (v[a] as i64 - self.patch[a] as i64 / 2).clamp(0, free),
+                None => rng::below(rng, free as u64 + 1) as i64,
+            }
+        })
     }
 }
 

@@ -137,7 +137,7 @@ pub fn folds(dataset: &Dataset) -> Result<Vec<Fold>> {
 /// # Errors
 /// As [`folds`].
 pub fn folds_from(path: &Path, names: &[String]) -> Result<Vec<Fold>> {
-    let text = std::fs::read_to_string(path).map_err(|e| Error::io("read", path, e))?;
+    let text = crate::files::read_text(path).map_err(|e| Error::io("read", path, e))?;
     parse_folds(&text, names, path)
 }
 

@@ -1,6 +1,8 @@
 //! Which adapter to use.
 
+use super::fault::Fault;
 use crate::error::{Error, Result};
+use std::sync::Arc;
 
 /// The `--device` and `--backend` flags.
 #[derive(Clone, Debug, Default)]
@@ -9,6 +11,8 @@ pub struct AdapterChoice {
     pub device: String,
     /// `vulkan`, `metal`, `dx12`, `gl`, or empty for all.
     pub backend: String,
+    /// What a test lets go wrong on the device.
+    pub fault: Option<Arc<Fault>>,
 }
 
 /// One adapter, as `devices` shows it.

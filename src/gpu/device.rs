@@ -2,10 +2,12 @@
 
 use super::adapter::{AdapterChoice, choose};
 use super::caps::Caps;
+use super::fault::{Failing, Fault};
 use super::memory::{Memory, Resource};
 use super::recording::Kernel;
 use super::shader::{self, BindingClass, Reflection};
 use super::slot::{SlotId, SlotKind};
+use crate::crash;
 use crate::error::{Error, Result};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -32,7 +34,17 @@ pub struct Gpu {
     driver: String,
     checked: bool,
     pipelines: Mutex<HashMap<Kernel, Arc<Pipeline>>>,
-    failure: Arc<Mutex<Option<String>>>,
+    failure: Arc<Mutex<Option<Failure>>>,
+    fault: Option<Arc<Fault>>,
+}
+
+/// What a device reported by itself, at no particular call.
+#[derive(Debug)]
+enum Failure {
+    /// It is lost; the driver's reason.
+    Lost(String),
+    OutOfMemory,
+    Other(String),
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -68,12 +80,19 @@ impl Gpu {
         let lost = failure.clone();
         device.set_device_lost_callback(move |reason, text| {
             if reason != wgpu::DeviceLostReason::Destroyed {
-                *locked(&lost) = Some(format!("the GPU was lost ({text})"));
+                // wgpu gives a device up when a submission finds no memory.
+                *locked(&lost) = Some(match text.to_lowercase().contains("memory") {
+                    true => Failure::OutOfMemory,
+                    false => Failure::Lost(text),
+                });
             }
         });
         let uncaptured = failure.clone();
         device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
-            locked(&uncaptured).get_or_insert(error.to_string());
+            locked(&uncaptured).get_or_insert(match error {
+                wgpu::Error::OutOfMemory { .. } => Failure::OutOfMemory,
+                other => Failure::Other(other.to_string()),
+            });
         }));
         let one_size = info.subgroup_min_size == info.subgroup_max_size;
         let has_subgroups = features.contains(wgpu::Features::SUBGROUP);
@@ -89,7 +108,7 @@ impl Gpu {
             timestamps: features.contains(wgpu::Features::TIMESTAMP_QUERY),
             f16: features.contains(wgpu::Features::SHADER_F16),
         };
-        Ok(Gpu {
+        let gpu = Gpu {
             device,
             queue,
             caps,
@@ -98,7 +117,10 @@ impl Gpu {
             checked,
             pipelines: Mutex::new(HashMap::new()),
             failure,
-        })
+            fault: choice.fault.clone(),
+        };
+        crash::note(|facts| facts.adapter = Some(format!("{} ({})", gpu.name(), gpu.driver())));
+        Ok(gpu)
     }
 
     /// Limits and features.
@@ -126,31 +148,59 @@ impl Gpu {
         let value = work();
         let memory = pollster::block_on(memory.pop());
         let validation = pollster::block_on(validation.pop());
+        // What a lost device says of the work is of no use.
+        self.check()?;
         if memory.is_some() {
-            return Err(Error::Device(format!(
-                "'{}' ran out of memory while {doing}; use a smaller --patch, --features or \
-                 --batch-size",
-                self.name
-            )));
+            return Err(self.out_of_memory(&format!(" while {doing}")));
         }
         if let Some(error) = validation {
             return Err(Error::Device(format!("'{}' failed while {doing}: {error}", self.name)));
         }
-        self.check()?;
         Ok(value)
     }
 
     /// Fails if the device was lost or reported an error since.
     ///
     /// # Errors
-    /// [`Error::Device`].
+    /// [`Error::DeviceLost`] and [`Error::Device`].
     pub fn check(&self) -> Result<()> {
         match locked(&self.failure).as_ref() {
-            Some(text) => Err(Error::Device(format!(
-                "'{}': {text}; restart, or choose another adapter with --device",
+            None => Ok(()),
+            Some(Failure::Lost(why)) => Err(self.lost(why)),
+            Some(Failure::OutOfMemory) => Err(self.out_of_memory("")),
+            Some(Failure::Other(text)) => Err(Error::Device(format!(
+                "'{}' failed: {text}; repeat the command, or choose another adapter with --device",
                 self.name
             ))),
-            None => Ok(()),
+        }
+    }
+
+    fn lost(&self, why: &str) -> Error {
+        Error::DeviceLost(format!(
+            "the device '{}' was lost ({why}); repeat the command once it is back, or choose \
+             another one with --device",
+            self.name
+        ))
+    }
+
+    fn out_of_memory(&self, when: &str) -> Error {
+        Error::Device(format!(
+            "'{}' ran out of memory{when}; close other programs that use it, or train with a \
+             smaller --patch, --features or --batch-size",
+            self.name
+        ))
+    }
+
+    /// Counts a submission for the fault that a test wants, and provokes it when it is due.
+    pub(super) fn submitted(&self) {
+        match self.fault.as_ref().and_then(|fault| fault.count()) {
+            None => {}
+            Some(Failing::Lost) => {
+                self.device.destroy();
+                *locked(&self.failure) = Some(Failure::Lost("by a test".into()));
+            }
+            Some(Failing::Memory) => *locked(&self.failure) = Some(Failure::OutOfMemory),
+            Some(Failing::Panic) => panic!("a panic that a test asked for"),
         }
     }
 
@@ -220,6 +270,7 @@ impl Gpu {
                 label: Some(&name),
                 source: wgpu::ShaderSource::Wgsl(text.into()),
             };
+            #[allow(unsafe_code)]
             let module = if self.checked {
                 self.device.create_shader_module(descriptor)
             } else {
@@ -322,7 +373,9 @@ impl Gpu {
         self.wait()?;
         let failed =
             |text: String| Error::Device(format!("'{}' cannot be read back: {text}", self.name));
-        match receiver.recv_timeout(READ_TIMEOUT) {
+        let answer = receiver.recv_timeout(READ_TIMEOUT);
+        self.check()?;
+        match answer {
             Ok(Ok(())) => {}
             Ok(Err(e)) => return Err(failed(e.to_string())),
             Err(e) => return Err(failed(e.to_string())),
@@ -334,12 +387,26 @@ impl Gpu {
     /// Waits for all submitted work.
     ///
     /// # Errors
-    /// [`Error::Device`] when the device was lost.
+    /// [`Error::DeviceLost`] when the device was lost.
     pub fn wait(&self) -> Result<()> {
-        self.device
-            .poll(wgpu::PollType::wait_indefinitely())
-            .map_err(|e| Error::Device(format!("'{}' does not answer: {e}", self.name)))?;
-        self.check()
+        // Where waiting for a device fails because it is lost, wgpu panics.
+        let polled = crash::contain(|| self.device.poll(wgpu::PollType::wait_indefinitely()));
+        self.check()?;
+        match polled {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(e)) => Err(Error::Device(format!("'{}' does not answer: {e}", self.name))),
+            Err(why) => Err(self.lost(why.lines().last().unwrap_or_default().trim())),
+        }
+    }
+}
+
+impl Drop for Gpu {
+    fn drop(&mut self) {
+        if matches!(*locked(&self.failure), Some(Failure::Lost(_))) {
+            // The queue of a lost device waits for its work when it is dropped, and panics where
+            // that never ends; so it is kept.
+            std::mem::forget((self.device.clone(), self.queue.clone()));
+        }
     }
 }
 

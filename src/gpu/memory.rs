@@ -5,6 +5,7 @@ use super::device::Gpu;
 use super::recording::Recording;
 use super::slot::{Lifetime, SlotId, SlotKind, Slots};
 use crate::error::{Error, Result};
+use crate::host;
 
 /// Which physical resource each slot takes, and how large they are: a pure
 /// function of slots and recordings, so a dry run knows the memory.
@@ -121,6 +122,15 @@ impl Memory {
     /// [`Error::Device`] when a slot exceeds the device's limits or memory runs out.
     pub fn new(gpu: &Gpu, slots: &Slots, plan: &MemoryPlan) -> Result<Self> {
         plan.check(gpu.caps())?;
+        // A software adapter computes in the host's memory, and gets it page by page.
+        if gpu.caps().cpu && host::free_bytes().is_some_and(|free| plan.bytes() > free) {
+            return Err(Error::Device(format!(
+                "'{}' would take {} MiB of the host's memory, more than is free; use a smaller \
+                 --patch, --features or --batch-size",
+                gpu.name(),
+                plan.bytes() >> 20
+            )));
+        }
         let resources = gpu.guarded("allocating memory", || {
             plan.resources.iter().map(|(kind, name)| gpu.create(*kind, name)).collect()
         })?;

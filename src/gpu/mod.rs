@@ -7,6 +7,7 @@
 mod adapter;
 mod caps;
 mod device;
+mod fault;
 mod memory;
 mod program;
 mod recording;
@@ -16,6 +17,7 @@ mod slot;
 pub use adapter::{AdapterChoice, AdapterSummary, list_adapters};
 pub use caps::Caps;
 pub use device::Gpu;
+pub use fault::Fault;
 pub use memory::{Memory, MemoryPlan};
 pub use program::{Program, Timing};
 pub use recording::{Access, Binding, Command, Dispatch, Kernel, Recording, linear_groups};

@@ -115,7 +115,7 @@ impl Program {
     /// Submits the whole recording without waiting for it.
     ///
     /// # Errors
-    /// [`Error::Device`] when the device was lost.
+    /// [`Error::DeviceLost`] when the device was lost.
     pub fn submit(&self, gpu: &Gpu) -> Result<()> {
         let mut start = 0;
         while start < self.steps.len() {
@@ -130,6 +130,7 @@ impl Program {
             let mut encoder = gpu.device.create_command_encoder(&Default::default());
             record(&mut encoder, &self.steps[start..end]);
             gpu.queue.submit([encoder.finish()]);
+            gpu.submitted();
             start = end;
         }
         gpu.check()

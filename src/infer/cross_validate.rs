@@ -37,7 +37,7 @@ fn summary_path(run: &Path, fold: usize) -> PathBuf {
 /// # Errors
 /// [`Error::Io`], or [`Error::Input`] when it is no summary; both name the path.
 pub fn read_summary(path: &Path) -> Result<Summary> {
-    let text = std::fs::read_to_string(path).map_err(|e| Error::io("read", path, e))?;
+    let text = crate::files::read_text(path).map_err(|e| Error::io("read", path, e))?;
     Summary::from_json(&text)
         .map_err(|e| Error::Input(format!("'{}' cannot be used: {e}", path.display())))
 }

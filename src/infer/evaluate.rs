@@ -57,7 +57,7 @@ pub fn evaluate_voxels(pairs: &[(PathBuf, PathBuf)], labels: &[u16]) -> Result<S
 /// Whether the summary at a path, which a new one is about to replace, says that a search looked at
 /// its cases. What is no summary says nothing.
 pub fn used_in_search(path: &Path) -> bool {
-    let earlier = std::fs::read_to_string(path).ok();
+    let earlier = crate::files::read_text(path).ok();
     earlier
         .and_then(|text| Summary::from_json(&text).ok())
         .is_some_and(|summary| summary.validation_used_in_search)

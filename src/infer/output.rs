@@ -6,6 +6,7 @@ use crate::data::nifti::{write_image_f16, write_labels};
 use crate::data::preprocess::{Origin, PreparedCase, PreparedImage, Voxels};
 use crate::error::Result;
 use crate::gpu::Gpu;
+use crate::host;
 use half::f16;
 use std::path::Path;
 use std::time::Instant;
@@ -60,6 +61,10 @@ pub(super) fn predict_on_file_grid(
 ) -> Result<Prediction> {
     let classes = member.predictor.plan().classes as usize;
     let to = member.axes.map(|axis| source.origin.crop_shape[axis]);
+    // Labels, and probabilities of half precision; both of the crop and of the whole.
+    let voxels = source.origin.shape.iter().product::<usize>() as u64;
+    let bytes = 2 * voxels * (1 + if keep_probabilities { 2 * classes as u64 } else { 0 });
+    host::check(bytes, || "the prediction of an image".into())?;
     let mut export = Export::new(classes, source.shape, to, keep_probabilities);
     let mut export_seconds = 0.0;
     member.predictor.stream(

@@ -61,6 +61,22 @@ pub struct PredictOptions {
     pub checked_shaders: bool,
 }
 
+impl PredictOptions {
+    /// Refuses what no run could be asked for, before any work.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] naming the flag.
+    pub fn check(&self) -> Result<()> {
+        match (0.05..=1.0).contains(&self.step) {
+            true => Ok(()),
+            false => Err(Error::Usage(format!(
+                "--step {} is out of range; give a share of the patch from 0.05 to 1",
+                self.step
+            ))),
+        }
+    }
+}
+
 /// How a case ended.
 #[derive(Clone, Debug)]
 pub enum Outcome {
@@ -126,12 +142,7 @@ pub fn predict(
     log: &mut dyn FnMut(&str),
     progress: &mut dyn FnMut(&Predicted),
 ) -> Result<()> {
-    if !(0.05..=1.0).contains(&options.step) {
-        return Err(Error::Usage(format!(
-            "--step {} is out of range; give a share of the patch from 0.05 to 1",
-            options.step
-        )));
-    }
+    options.check()?;
     let (groups, networks) = groups(options)?;
     let NetworkPlan { in_channels, classes, .. } = groups[0].network.plan;
     let channels = in_channels as usize;
@@ -190,10 +201,16 @@ pub fn predict(
                 match done {
                     Ok(()) => Outcome::Written(target),
                     // A lost device fails every case that follows.
+                    Err(Error::DeviceLost(what)) => {
+                        return Err(Error::DeviceLost(format!(
+                            "{what}; --continue passes over the {i} case(s) before '{}'",
+                            case.name
+                        )));
+                    }
                     Err(error @ Error::Device(_)) => return Err(error),
                     Err(error) => {
                         failed.push(case.name.clone());
-                        Outcome::Failed(sentence(&error))
+                        Outcome::Failed(error.sentence())
                     }
                 }
             };
@@ -380,17 +397,6 @@ fn groups(options: &PredictOptions) -> Result<(Vec<Group>, String)> {
         return Err(Error::Usage("there is no network to predict with; name a run with -m".into()));
     }
     Ok((groups, names.join(" and ")))
-}
-
-/// An error with its causes, in one line.
-fn sentence(error: &Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(inner) = cause {
-        text = format!("{text}: {inner}");
-        cause = inner.source();
-    }
-    text
 }
 
 fn chosen_folds(run: &Path, options: &PredictOptions) -> Result<Vec<usize>> {

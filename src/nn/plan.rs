@@ -5,6 +5,11 @@ use crate::error::{Error, Result};
 /// Most features of any level (nnU-Net v1).
 pub const MAX_FEATURES: u32 = 320;
 
+/// Most samples of a batch.
+pub const MOST_BATCH: u32 = 1024;
+/// Most voxels of a batch.
+pub const MOST_VOXELS: u64 = 1 << 30;
+
 /// Everything that determines a U-Net and its training batch. Axes are D, H, W.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct NetworkPlan {
@@ -91,8 +96,22 @@ impl NetworkPlan {
                 self.base_features
             ));
         }
-        if self.batch == 0 {
-            return usage("--batch-size 0 trains nothing; use 1 or more".into());
+        if !(1..=MOST_BATCH).contains(&self.batch) {
+            return usage(format!(
+                "--batch-size {} is out of range; use 1 to {MOST_BATCH}",
+                self.batch
+            ));
+        }
+        let voxels = self.patch.iter().try_fold(u64::from(self.batch), |n, &edge| {
+            n.checked_mul(u64::from(edge)).filter(|&n| n <= MOST_VOXELS)
+        });
+        if voxels.is_none() {
+            return usage(format!(
+                "--patch {} with --batch-size {} has more than {MOST_VOXELS} voxels, which no \
+                 device holds; use a smaller patch",
+                edges_text(self.patch),
+                self.batch
+            ));
         }
         if !(2..=7).contains(&self.levels()) || self.pools.len() + 1 != self.levels() {
             return usage(format!(

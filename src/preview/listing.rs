@@ -78,7 +78,7 @@ impl Listing {
     /// # Errors
     /// [`Error::Io`] if it cannot be read; [`Error::Input`] naming the path and the wrong entry.
     pub fn read(path: &Path) -> Result<Self> {
-        let text = std::fs::read_to_string(path).map_err(|e| Error::io("read", path, e))?;
+        let text = crate::files::read_text(path).map_err(|e| Error::io("read", path, e))?;
         let refuse = |why: String| {
             Error::Input(format!(
                 "'{}' cannot be replayed: {why}; give the draws.json that `augment` wrote",
@@ -122,6 +122,14 @@ impl Listing {
                     "draw {number} has {exponents} exponents for {} channels",
                     self.input.channels
                 ));
+            }
+            // As a policy's own numbers.
+            let mut factors = draw.scale.iter().chain(draw.gamma.iter().flatten());
+            let wild = draw.rotation.iter().flatten().any(|degrees| degrees.abs() > 180.0)
+                || factors.any(|&factor| factor <= 0.0)
+                || draw.elastic.is_some_and(|e| e.alpha < 0.0);
+            if wild {
+                return Err(format!("draw {number} has a number that no policy can have"));
             }
             if draw.elastic.is_some_and(|e| radius(e.sigma).is_err()) {
                 return Err(format!("draw {number} has too large a sigma"));

@@ -27,6 +27,9 @@ use words::{describe, legend, short, title};
 /// Draws that the sheet shows at most; more would not be taken in at a glance.
 const MOST_ROWS: usize = 12;
 
+/// Most draws; each has a file of its own.
+const MOST_DRAWS: usize = 10_000;
+
 /// Longest edge of a patch.
 const MOST_EDGE: u32 = 4096;
 
@@ -69,6 +72,27 @@ pub struct PreviewOptions {
     pub checked_shaders: bool,
 }
 
+impl PreviewOptions {
+    /// Refuses what no volume could be asked for, before any work.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] naming the flag.
+    pub fn check(&self) -> Result<()> {
+        if !(1..=MOST_DRAWS).contains(&self.count) {
+            return Err(Error::Usage(format!(
+                "--count {} is out of range; use 1 to {MOST_DRAWS}",
+                self.count
+            )));
+        }
+        if let Some(edge) = self.patch.iter().flatten().find(|&&e| e == 0 || e > MOST_EDGE) {
+            return Err(Error::Usage(format!(
+                "--patch has an edge of {edge}; give three edges from 1 to {MOST_EDGE}"
+            )));
+        }
+        Ok(())
+    }
+}
+
 /// Writes `<case>_00.nii.gz`, `<case>_00_label.nii.gz`... (images normalised, as training sees
 /// them), `draws.json` and `sheet.png`; gives the sheet's path. The same seed gives the same
 /// files, and so does the `draws.json` of an earlier preview.
@@ -77,6 +101,7 @@ pub struct PreviewOptions {
 /// [`Error::Usage`] for flags that do not fit, [`Error::Input`] and [`Error::Io`] for files,
 /// [`Error::Device`] for the device.
 pub fn preview(options: &PreviewOptions, log: &mut dyn FnMut(&str)) -> Result<PathBuf> {
+    options.check()?;
     let (listing, source) = match &options.replay {
         Some(path) => replayed(options, path)?,
         None => drawn(options)?,
@@ -110,9 +135,6 @@ fn replayed(options: &PreviewOptions, path: &Path) -> Result<(Listing, Source)> 
 
 /// New draws from a policy.
 fn drawn(options: &PreviewOptions) -> Result<(Listing, Source)> {
-    if options.count == 0 {
-        return Err(Error::Usage("--count 0 draws nothing; use 1 or more".into()));
-    }
     let policies = Policies::open(options)?;
     policies.policy(options.seed, 0)?;
     let run = options.policy.as_ref().filter(|p| p.is_dir());

@@ -57,10 +57,16 @@ pub(super) fn weights_of(file: &Container) -> Result<(UNet, Vec<f32>)> {
         serde_json::from_str(plan).map_err(|e| file.wrong(&format!("its plan: {e}")))?;
     plan.validate()?;
     let net = UNet::new(plan);
+    // All of them first: a plan that was edited may ask for any size.
+    let tensors: Vec<&[f32]> = net
+        .parameters
+        .iter()
+        .map(|parameter| file.tensor(&parameter.name, parameter.len() as usize))
+        .collect::<Result<_>>()?;
     let mut values = vec![0f32; net.parameters.elements() as usize];
-    for parameter in net.parameters.iter() {
-        let (start, len) = (parameter.offset as usize, parameter.len() as usize);
-        values[start..start + len].copy_from_slice(file.tensor(&parameter.name, len)?);
+    for (parameter, tensor) in net.parameters.iter().zip(tensors) {
+        let start = parameter.offset as usize;
+        values[start..start + tensor.len()].copy_from_slice(tensor);
     }
     Ok((net, values))
 }

@@ -79,7 +79,7 @@ impl RunConfig {
     /// [`Error::Input`] when the folder is no run, is of another version, or the file is broken.
     pub fn read(run: &Path) -> Result<Self> {
         let path = Self::path(run);
-        let text = std::fs::read_to_string(&path).map_err(|e| match e.kind() {
+        let text = crate::files::read_text(&path).map_err(|e| match e.kind() {
             std::io::ErrorKind::NotFound => Error::Input(format!(
                 "'{}' is no run: it has no config.json; give the folder that `train` wrote",
                 run.display()

@@ -1,6 +1,7 @@
 //! A safetensors file of f32 tensors with texts beside them and a checksum over both.
 
 use crate::error::{Error, Result};
+use crate::host;
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 use std::collections::BTreeMap;
@@ -74,7 +75,11 @@ impl Container {
     /// [`Error::Io`] where it cannot be read, [`Error::Input`] where it is damaged or another kind
     /// of file, both naming it.
     pub fn read(path: &Path) -> Result<Self> {
-        let bytes = std::fs::read(path).map_err(|e| Error::io("read checkpoint", path, e))?;
+        let io = |e| Error::io("read checkpoint", path, e);
+        // The file, and its tensors.
+        let size = std::fs::metadata(path).map_err(io)?.len();
+        host::check(2 * size, || format!("'{}'", path.display()))?;
+        let bytes = std::fs::read(path).map_err(io)?;
         let wrong = |what: String| wrong(path, &what);
         let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|e| wrong(e.to_string()))?;
         let texts: BTreeMap<String, String> =

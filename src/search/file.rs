@@ -62,7 +62,7 @@ impl PolicyFile {
     /// [`Error::Io`] if it cannot be read; [`Error::Input`] naming the path and the
     /// wrong entry if it is not a policy file of this version.
     pub fn read(path: &Path) -> Result<Self> {
-        let text = std::fs::read_to_string(path)
+        let text = crate::files::read_text(path)
             .map_err(|e| Error::io("read the policy file", path, e))?;
         let refuse = |why: String| {
             Error::Input(format!("cannot use '{}' as a policy file: {why}", path.display()))

@@ -74,7 +74,7 @@ impl PolicyLog {
             .map_err(std::io::Error::other)
             .and_then(|text| self.file.write_all(format!("{text}\n").as_bytes()))
             .and_then(|()| self.file.sync_data());
-        written.map_err(|e| Error::io("write the policy log", &self.path, e))
+        written.map_err(|e| files::unwritten(&self.path, e))
     }
 }
 
@@ -84,7 +84,7 @@ impl PolicyLog {
 /// [`Error::Io`] if it cannot be read, [`Error::Input`] naming the line that is no epoch.
 pub fn read(path: &Path) -> Result<Vec<PolicyLine>> {
     let text =
-        std::fs::read_to_string(path).map_err(|e| Error::io("read the policy log", path, e))?;
+        crate::files::read_text(path).map_err(|e| Error::io("read the policy log", path, e))?;
     let whole = text.split_inclusive('\n').filter(|line| line.ends_with('\n'));
     let parse = |(i, line): (usize, &str)| {
         serde_json::from_str(line).map_err(|e| {

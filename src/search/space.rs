@@ -252,7 +252,7 @@ impl Space {
     /// # Errors
     /// [`Error::Io`] if it cannot be read, [`Error::Input`] if it is not a space.
     pub fn from_file(path: &Path) -> Result<Space> {
-        let text = std::fs::read_to_string(path)
+        let text = crate::files::read_text(path)
             .map_err(|e| Error::io("read the search space", path, e))?;
         let refuse = |why: String| {
             Error::Input(format!("cannot use '{}' as a search space: {why}", path.display()))

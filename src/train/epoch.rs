@@ -35,6 +35,8 @@ pub struct Epoch {
     pub policy_share: f64,
     /// Steps skipped for non-finite gradients.
     pub skipped: u64,
+    /// Cases left out so far because they cannot be read.
+    pub unreadable: u64,
     /// Delta of ASNG.
     pub delta: Option<f64>,
     /// Mean entropy of theta, nats.
@@ -185,7 +187,7 @@ impl MetricsLog {
             .map_err(std::io::Error::other)
             .and_then(|line| self.file.write_all(format!("{line}\n").as_bytes()))
             .and_then(|()| self.file.sync_data())
-            .map_err(|e| Error::io("write", &self.path, e))
+            .map_err(|e| files::unwritten(&self.path, e))
     }
 }
 

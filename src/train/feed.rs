@@ -7,13 +7,14 @@ use crate::augment::batch::reach;
 use crate::augment::draw::{StreamKey, draw};
 use crate::augment::record::record;
 use crate::data::Axes;
-use crate::data::prefetch::{Batch, PrefetchPlan, Prefetcher, Sample, source_range};
+use crate::data::prefetch::{Batch, PrefetchPlan, Prefetcher, Sample, Unreadable, source_range};
 use crate::data::preprocess::{PreparedCase, crop};
 use crate::data::rng::Purpose;
 use crate::data::sampler::PatchSampler;
 use crate::error::{Error, Result};
 use crate::ops::warp::{ImageInterpolation, Placement, WarpRecord};
 use crate::search::policy::Policy;
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
 /// Batches kept ready ahead of the device.
@@ -28,6 +29,27 @@ const SOURCE_PATCHES: usize = 16;
 pub(super) struct Feed {
     cases: Arc<Vec<Arc<PreparedCase>>>,
     batches: Prefetcher,
+    purpose: Purpose,
+    unreadable: Vec<Unreadable>,
+}
+
+/// Which batches a feed delivers.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Span {
+    /// First epoch, and the one to stop before.
+    pub epochs: (u64, u64),
+    /// Batches an epoch.
+    pub iterations: u64,
+    /// Batches to leave out at the beginning.
+    pub skip: u64,
+}
+
+/// A case that a feed leaves out because it cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct LeftOut {
+    /// What the feed is for.
+    pub feed: Purpose,
+    pub case: String,
 }
 
 /// One sample's source on the host.
@@ -37,7 +59,7 @@ pub(super) struct Source {
 }
 
 impl Feed {
-    /// Batches of `iterations` an epoch, over epochs `epochs.0..epochs.1`, but the first `skip`.
+    /// Batches over a span, of the cases that have not been left out.
     ///
     /// # Errors
     /// [`Error::Input`] without cases.
@@ -46,9 +68,8 @@ impl Feed {
         options: &TrainOptions,
         patch: [u32; 3],
         purpose: Purpose,
-        epochs: (u64, u64),
-        iterations: u64,
-        skip: u64,
+        span: Span,
+        left_out: &[LeftOut],
     ) -> Result<Self> {
         let patch = patch.map(|e| e as usize);
         let sampler = PatchSampler::new(patch, options.batch as usize, OVERSAMPLE);
@@ -56,20 +77,32 @@ impl Feed {
         // reach; the others cut their box themselves.
         let max_voxels = patch.iter().product::<usize>() * 8;
         let (seed, depth) = (options.seed, DEPTH);
+        let Span { epochs, iterations, skip } = span;
         let plan =
             PrefetchPlan { sampler, seed, purpose, epochs, iterations, skip, depth, max_voxels };
-        Ok(Feed { cases: cases.clone(), batches: Prefetcher::start(cases.clone(), plan)? })
+        let without = left_out.iter().filter(|l| l.feed == purpose).map(|l| l.case.clone());
+        let without: Vec<String> = without.collect();
+        let batches = Prefetcher::start_without(cases.clone(), plan, &without)?;
+        Ok(Feed { cases: cases.clone(), batches, purpose, unreadable: Vec::new() })
     }
 
     /// The next batch.
     ///
     /// # Errors
-    /// A case that cannot be read from the cache any more; [`Error::Input`] when the thread that
-    /// prepares batches ended early.
+    /// None of the cases can be read any more; [`Error::Input`] when the thread that prepares
+    /// batches ended early.
     pub fn next(&mut self) -> Result<Batch> {
-        self.batches.next().unwrap_or_else(|| {
+        let mut batch = self.batches.next().unwrap_or_else(|| {
             Err(Error::Input("the thread that prepares batches ended early".into()))
-        })
+        })?;
+        self.unreadable.append(&mut batch.unreadable);
+        Ok(batch)
+    }
+
+    /// The cases that were left out since this was asked last, and why.
+    pub fn take_unreadable(&mut self) -> Vec<(LeftOut, String)> {
+        let of = |u: Unreadable| (LeftOut { feed: self.purpose, case: u.case }, u.why);
+        std::mem::take(&mut self.unreadable).into_iter().map(of).collect()
     }
 }
 
@@ -154,9 +187,13 @@ impl Drawing {
             i64::from(start[i]) >= low && i64::from(start[i]) + i64::from(shape[i]) <= high
         });
         let widen = |labels: &[u8]| labels.iter().map(|&l| u32::from(l)).collect();
-        if (inside || ready.whole) && ready.labels.len() as u64 <= self.capacity {
+        let fits = ready.labels.len() as u64 <= self.capacity;
+        let as_it_is = || {
             let source = Source { image: ready.image.clone(), labels: widen(&ready.labels) };
-            return Ok((ready.start.map(|s| s as i32), ready.shape.map(|e| e as u32), source));
+            Ok((ready.start.map(|s| s as i32), ready.shape.map(|e| e as u32), source))
+        };
+        if (inside || ready.whole) && fits {
+            return as_it_is();
         }
         let voxels: u64 = shape.iter().map(|&e| u64::from(e)).product();
         let (from, shape) = if voxels <= self.capacity {
@@ -165,7 +202,13 @@ impl Drawing {
             let patch = self.patch.map(|e| e as usize);
             source_range(case.shape, sample.location.start, patch, self.capacity as usize)
         };
-        let voxels = case.voxels()?;
+        let voxels = match case.voxels() {
+            Ok(voxels) => voxels,
+            // Its file went away since the patch was read: the corners read 0 this once, and the
+            // next patch of the case is drawn from another one.
+            Err(_) if fits => return as_it_is(),
+            Err(error) => return Err(error),
+        };
         let image = crop(&voxels.image, case.channels, case.shape, from, shape);
         let labels = widen(&crop(&voxels.labels, 1, case.shape, from, shape));
         let source = Source { image, labels };

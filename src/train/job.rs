@@ -2,13 +2,13 @@
 
 use super::epoch::{Epoch, Mean, MetricsLog, Tally, dice};
 use super::feed::{Feed, plain};
+use super::feeds::Feeds;
 use super::iteration::{Iterated, PolicyStep};
 use super::options::TrainOptions;
-use super::setup::{Cases, Setup};
+use super::setup::Setup;
 use super::stages::Stage;
 use super::state::{Record, Standing, Start};
 use crate::data::preprocess::Progress;
-use crate::data::rng::Purpose;
 use crate::error::{Error, Result};
 use crate::infer::predictor::WindowOptions;
 use crate::infer::validate::{Validation, validate};
@@ -69,18 +69,19 @@ pub struct Trained {
     pub summary: Option<Summary>,
 }
 
-/// Trains a fold. `report` gets what happens; `stop` is looked at after every iteration.
+/// Trains a fold on one device, whose name it notes once it is open.
 ///
 /// # Errors
-/// As its parts; [`Error::Interrupted`] after a state was written when `stop` was set;
-/// [`Error::NonFinite`] when gradients stay non-finite.
-pub fn train(
+/// As [`super::train`]; [`Error::DeviceLost`] at once.
+pub(super) fn attempt(
     options: &TrainOptions,
     stop: &AtomicBool,
+    device: &mut Option<String>,
     report: &mut dyn FnMut(Event),
 ) -> Result<Trained> {
     let setup = Setup::new(options, report)?;
     let session = &setup.trainer.session;
+    *device = Some(session.gpu.name().to_owned());
     report(Event::Note(&format!(
         "{} ({}), {:?} kernels, {} parameters, {} MiB of device memory",
         session.gpu.name(),
@@ -136,7 +137,8 @@ impl<'a> Job<'a> {
         let searching = setup.trainer.searcher.learns();
         let frozen_from = if searching { options.search.frozen_from(options.epochs) } else { 0 };
         let validation_batches = options.iterations.div_ceil(5).min(MOST_VALIDATION);
-        let feeds = Feeds { options, setup: &setup, frozen_from };
+        let left_out = &standing.left_out;
+        let feeds = Feeds { options, setup: &setup, frozen_from, left_out };
         let epoch = standing.epoch;
         Ok(Job {
             training: feeds.training(epoch, standing.iteration)?,
@@ -200,7 +202,7 @@ impl<'a> Job<'a> {
             &validation,
             &folder,
             &mut |number, name| {
-                if self.stop.load(Ordering::Relaxed) {
+                if self.stopping() {
                     return Err(Error::Interrupted(format!(
                         "interrupted in the validation, with the final weights in '{}'",
                         self.checkpoint(CheckpointKind::Final).display()
@@ -220,8 +222,9 @@ impl<'a> Job<'a> {
         let rate = options.learning_rate;
         let learning_rate = options.schedule.learning_rate(rate, epoch, options.epochs);
         if epoch > 0 && epoch == self.frozen_from && self.standing.iteration == 0 {
-            let feeds = Feeds { options, setup: &self.setup, frozen_from: self.frozen_from };
-            self.training = feeds.training(epoch, 0)?;
+            let (setup, frozen_from) = (&self.setup, self.frozen_from);
+            let left_out = &self.standing.left_out;
+            self.training = Feeds { options, setup, frozen_from, left_out }.training(epoch, 0)?;
         }
         while self.standing.iteration < options.iterations {
             let iterated = self.iterate(learning_rate)?;
@@ -229,8 +232,9 @@ impl<'a> Job<'a> {
             self.standing.tally.train_seconds = seconds_before + begin.elapsed().as_secs_f64();
             let done = self.setup.trainer.iterations;
             report(Event::Iteration { done, loss: iterated.loss });
+            self.leave_out(report)?;
             self.count_skips(iterated)?;
-            if self.stop.load(Ordering::Relaxed) {
+            if self.stopping() {
                 return Err(self.interrupted()?);
             }
             if self.state_written.elapsed() >= STATE_AGE {
@@ -243,6 +247,7 @@ impl<'a> Job<'a> {
         } else {
             (None, Vec::new())
         };
+        self.leave_out(report)?;
         let best = self.standing.average.add(&dice);
         let tally = std::mem::take(&mut self.standing.tally);
         let searcher = &self.setup.trainer.searcher;
@@ -257,6 +262,7 @@ impl<'a> Job<'a> {
             augment_share: tally.times.share(Stage::Augment),
             policy_share: tally.times.share(Stage::Policy),
             skipped: tally.skipped,
+            unreadable: self.standing.left_out.len() as u64,
             delta: searcher.adaptation().map(|a| a.delta),
             mean_entropy: searcher.theta().map(|t| t.mean_entropy()),
             search_loss: tally.search_losses().0,
@@ -293,6 +299,33 @@ impl<'a> Job<'a> {
         )
     }
 
+    /// Whether the user, or the time that was given, asks to stop.
+    fn stopping(&self) -> bool {
+        let late = |at: Instant| Instant::now() >= at;
+        self.stop.load(Ordering::Relaxed) || self.options.stop_at.is_some_and(late)
+    }
+
+    /// Names the cases that the feeds left out; with `--strict` the first is an error.
+    fn leave_out(&mut self, report: &mut dyn FnMut(Event)) -> Result<()> {
+        let feeds = [Some(&mut self.training), self.search.as_mut(), Some(&mut self.validation)];
+        let found: Vec<_> = feeds.into_iter().flatten().flat_map(Feed::take_unreadable).collect();
+        for (left_out, why) in found {
+            let case = &left_out.case;
+            if self.options.strict {
+                return Err(Error::Input(format!(
+                    "the case '{case}' cannot be read any more ({why}); restore its file, or go on \
+                     without --strict and without the case"
+                )));
+            }
+            report(Event::Note(&format!(
+                "warning: the case '{case}' cannot be read any more and is left out from here on \
+                 ({why})"
+            )));
+            self.standing.left_out.push(left_out);
+        }
+        Ok(())
+    }
+
     fn count_skips(&mut self, iterated: Iterated) -> Result<()> {
         if !iterated.skipped && iterated.loss.is_finite() {
             self.standing.skipped_in_a_row = 0;
@@ -302,10 +335,14 @@ impl<'a> Job<'a> {
         if self.standing.skipped_in_a_row < MOST_SKIPPED {
             return Ok(());
         }
+        let last = self.checkpoint(CheckpointKind::Last);
+        let left = match last.exists() {
+            true => format!("; the training up to its last state is in '{}'", last.display()),
+            false => String::new(),
+        };
         Err(Error::NonFinite(format!(
-            "{MOST_SKIPPED} steps in a row had a non-finite loss or gradient; lower --lr, or check \
-             the data set for broken intensities; the weights of the last epoch are in '{}'",
-            self.checkpoint(CheckpointKind::Last).display()
+            "{MOST_SKIPPED} steps in a row had a non-finite loss or gradient; begin anew with a lower \
+             --lr, or check the data set for extreme intensities{left}"
         )))
     }
 
@@ -407,60 +444,5 @@ impl<'a> Job<'a> {
         write_state(run, fold, &session.net, &state, self.standing.epoch)?;
         self.state_written = Instant::now();
         Ok(())
-    }
-}
-
-/// Opens the feeds of a training where it stands.
-struct Feeds<'a> {
-    options: &'a TrainOptions,
-    setup: &'a Setup,
-    /// See [`Job::frozen_from`].
-    frozen_from: u64,
-}
-
-impl Feeds<'_> {
-    /// Batches for the weights from an iteration of an epoch on: of the cases that the search
-    /// leaves until it is over, then of all.
-    fn training(&self, epoch: u64, iteration: u64) -> Result<Feed> {
-        let (cases, iterations) = (&self.setup.cases, self.options.iterations);
-        let (cases, epochs) = match epoch < self.frozen_from {
-            true => (&cases.weights, (0, self.frozen_from)),
-            false => (&cases.train, (self.frozen_from, self.options.epochs)),
-        };
-        let skip = (epoch - epochs.0) * iterations + iteration;
-        self.open(cases, Purpose::Patches, epochs, iterations, skip)
-    }
-
-    /// Batches that judge candidates from an iteration of an epoch on; where there is a search.
-    /// Each policy step takes `--search-batches` of them.
-    fn search(&self, epoch: u64, iteration: u64) -> Result<Option<Feed>> {
-        if self.frozen_from == 0 {
-            return Ok(None);
-        }
-        let (iterations, search) = (self.options.iterations, &self.options.search);
-        let steps = epoch * iterations.div_ceil(search.every) + iteration.div_ceil(search.every);
-        let (epochs, batches) = ((0, self.frozen_from), iterations * search.batches);
-        let skip = steps * search.batches;
-        self.open(&self.setup.cases.search, Purpose::SearchPatches, epochs, batches, skip).map(Some)
-    }
-
-    /// Batches of the online validation after `epoch` epochs.
-    fn validation(&self, epoch: u64, batches: u64) -> Result<Feed> {
-        let skip = epoch / self.options.validate_every * batches;
-        let epochs = (0, self.options.epochs);
-        let cases = &self.setup.cases.validation;
-        self.open(cases, Purpose::ValidationPatches, epochs, batches, skip)
-    }
-
-    fn open(
-        &self,
-        cases: &Cases,
-        purpose: Purpose,
-        epochs: (u64, u64),
-        iterations: u64,
-        skip: u64,
-    ) -> Result<Feed> {
-        let patch = self.setup.config.plan.patch;
-        Feed::new(cases, self.options, patch, purpose, epochs, iterations, skip)
     }
 }

@@ -3,12 +3,14 @@
 mod blueprint;
 mod epoch;
 mod feed;
+mod feeds;
 mod forecast;
 mod iteration;
 mod job;
 mod options;
 mod patch;
 mod planning;
+mod recover;
 mod results;
 mod session;
 mod setup;
@@ -17,10 +19,11 @@ mod state;
 
 pub use epoch::Epoch;
 pub use forecast::{Rehearsal, Rehearsed};
-pub use job::{Event, Trained, train};
+pub use job::{Event, Trained};
 pub use options::{
     CandidateUpdates, Schedule, SearchMode, SearchOptions, SearchValidation, SearchVariables,
     SearcherKind, TrainOptions,
 };
 pub use planning::{PlanFile, plan, size};
+pub use recover::train;
 pub use setup::{fold_count, is_finished, is_trained};

@@ -2,6 +2,7 @@
 
 use crate::data::Axes;
 use crate::gpu::AdapterChoice;
+use crate::nn::plan::{MAX_FEATURES, MOST_BATCH, MOST_VOXELS};
 use crate::nn::step::Optimizer;
 use crate::ops::warp::Interpolation;
 use crate::search::asng::AsngOptions;
@@ -14,6 +15,10 @@ use crate::{Error, Result};
 use clap::ValueEnum;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+/// Most epochs, and iterations an epoch.
+const MOST_COUNT: u64 = 100_000_000;
 
 /// Who chooses the augmentation (`--searcher`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
@@ -279,6 +284,13 @@ pub struct TrainOptions {
     pub seed: u64,
     /// Host threads for preparing cases; 0: as many as cores.
     pub threads: usize,
+    /// Prepared cases held in host memory, in bytes; `None`: half of what is free.
+    pub host_memory_bytes: Option<u64>,
+    /// Stop at a case that cannot be read any more, instead of leaving it out.
+    pub strict: bool,
+    /// When to stop with a state, as if interrupted.
+    #[serde(skip)]
+    pub stop_at: Option<Instant>,
     /// Which adapter.
     #[serde(skip)]
     pub adapter: AdapterChoice,
@@ -320,6 +332,9 @@ impl TrainOptions {
             validate: true,
             seed: 0,
             threads: 0,
+            host_memory_bytes: None,
+            strict: false,
+            stop_at: None,
             adapter: AdapterChoice::default(),
             checked_shaders: false,
             resume: false,
@@ -341,6 +356,12 @@ impl TrainOptions {
                 return Err(Error::Usage(format!("{flag} 0 is not possible; use 1 or more")));
             }
         }
+        for (flag, value) in counts {
+            if value > MOST_COUNT {
+                return Err(Error::Usage(format!("{flag} {value} is more than {MOST_COUNT}")));
+            }
+        }
+        self.check_network()?;
         if !(self.learning_rate.is_finite() && self.learning_rate > 0.0) {
             return Err(Error::Usage(format!("--lr {} is no positive number", self.learning_rate)));
         }
@@ -358,6 +379,40 @@ impl TrainOptions {
             )));
         }
         self.search.check()
+    }
+}
+
+impl TrainOptions {
+    /// Refuses flags that no network can have, whatever the data.
+    fn check_network(&self) -> Result<()> {
+        let usage = |text: String| Err(Error::Usage(text));
+        if !(1..=MOST_BATCH).contains(&self.batch) {
+            return usage(format!(
+                "--batch-size {} is out of range; use 1 to {MOST_BATCH}",
+                self.batch
+            ));
+        }
+        if !(1..=MAX_FEATURES).contains(&self.features) {
+            return usage(format!(
+                "--features {} is out of range; use 1 to {MAX_FEATURES}",
+                self.features
+            ));
+        }
+        if self.levels != 0 && !(2..=7).contains(&self.levels) {
+            return usage(format!("--levels {} is out of range; use 2 to 7", self.levels));
+        }
+        if let Some(patch) = self.patch {
+            let voxels: u64 = patch.iter().map(|&e| u64::from(e)).fold(1, u64::saturating_mul);
+            if voxels == 0 || voxels.saturating_mul(self.batch.into()) > MOST_VOXELS {
+                let [d, h, w] = patch;
+                return usage(format!(
+                    "--patch {d},{h},{w} is out of range; use edges from 8, and at most \
+                     {MOST_VOXELS} voxels in a batch of {}",
+                    self.batch
+                ));
+            }
+        }
+        Ok(())
     }
 }
 

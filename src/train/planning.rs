@@ -58,7 +58,7 @@ impl PlanFile {
     /// # Errors
     /// [`Error::Io`], or [`Error::Input`] for what is no plan of this version.
     pub fn read(path: &Path) -> Result<Self> {
-        let text = std::fs::read_to_string(path).map_err(|e| Error::io("read", path, e))?;
+        let text = crate::files::read_text(path).map_err(|e| Error::io("read", path, e))?;
         let refuse = |why: String| {
             Error::Input(format!("'{}' is no plan: {why}; make one with `plan`", path.display()))
         };

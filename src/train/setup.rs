@@ -8,6 +8,7 @@ use super::planning::Wanted;
 use super::session::Session;
 use super::state::{Conditions, Start};
 use crate::augment::record::is_dummy_2d;
+use crate::crash;
 use crate::data::dataset::Dataset;
 use crate::data::patients::{Patients, patients};
 use crate::data::preprocess::{PrepareOptions, PreparedCase, prepare};
@@ -18,7 +19,7 @@ use crate::files;
 use crate::gpu::Gpu;
 use crate::ops::selftest;
 use crate::run::{CONFIG_VERSION, CheckpointKind, DatasetSummary, RunConfig, RunLock};
-use crate::run::{checkpoint_path, fold_folder};
+use crate::run::{checkpoint_path, fold_folder, state_paths};
 use crate::search::space::Space;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -88,6 +89,8 @@ impl Setup {
         files::create_folder(&folder)?;
         let lock = RunLock::acquire(&folder)?;
         files::remove_unfinished(&folder)?;
+        let states = state_paths(&options.out, options.fold);
+        crash::note(|facts| facts.states = states.to_vec());
         let start = Start::find(options, report)?;
         let (count, name) = (dataset.cases.len(), &dataset.name);
         report(Event::Note(&format!("preparing {count} cases of {name}")));
@@ -96,10 +99,16 @@ impl Setup {
             spacing_mm: options.spacing_mm,
             reorient: options.reorient,
             cache: Some(options.cache.clone().unwrap_or_else(|| options.out.join("cache"))),
-            memory_bytes: None,
+            memory_bytes: options.host_memory_bytes,
         };
         let prepared =
             prepare(&dataset, &dataset.cases, &how, &mut |p| report(Event::Preparing(p)))?;
+        if !prepared.remade.is_empty() {
+            report(Event::Note(&format!(
+                "warning: files in the cache were damaged and are made again: {}",
+                prepared.remade.join(", ")
+            )));
+        }
         let preprocessing = prepared.preprocessing;
         let searching = searcher.learns();
         let cases = fold_cases(prepared.cases, fold, patients.as_ref(), options, searching)?;

@@ -1,6 +1,7 @@
 //! Where a training stands, and what must be as it was for it to go on.
 
 use super::epoch::{DiceAverage, Tally};
+use super::feed::LeftOut;
 use super::job::Event;
 use super::options::TrainOptions;
 use super::setup::FoldCases;
@@ -17,17 +18,19 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 /// Options that change nothing about the result, or whose content is compared instead.
-const FREE: [&str; 12] = [
+const FREE: [&str; 14] = [
     "cache",
     "checked_shaders",
     "dataset",
     "fold",
+    "host_memory_bytes",
     "memory_bytes",
     "out",
     "recompute",
     "search.policy",
     "search.space",
     "splits",
+    "strict",
     "threads",
     "validate",
 ];
@@ -64,6 +67,10 @@ pub(super) struct Standing {
     pub average: DiceAverage,
     /// Steps skipped in a row.
     pub skipped_in_a_row: u32,
+    /// Cases that could not be read; they stay left out, whether they can be read again or not, so
+    /// that the result does not depend on when the training was interrupted.
+    #[serde(default)]
+    pub left_out: Vec<LeftOut>,
 }
 
 /// What must be as it was for a training to go on to the same result.
@@ -235,6 +242,14 @@ impl Interrupted {
         })?;
         let interrupted = Interrupted { record, weights, moments, plan: net.plan, path };
         interrupted.check_options(options)?;
+        let Standing { epoch, iteration, .. } = interrupted.record.standing;
+        if epoch > options.epochs || iteration > options.iterations {
+            return Err(Error::Input(format!(
+                "'{}' is of a training after epoch {epoch} and {iteration} iterations, more than it \
+                 has; give another --out",
+                interrupted.path.display()
+            )));
+        }
         Ok(Some(interrupted))
     }
 

@@ -1,6 +1,8 @@
 //! Runs the real binary in a folder of its own.
 #![allow(dead_code)]
 
+pub mod running;
+
 use asng_wgpu::data::Axes;
 use asng_wgpu::data::Dataset;
 use asng_wgpu::data::demo::{DemoKind, DemoSize, write_demo};

@@ -1,11 +1,12 @@
 //! Patch places, source boxes and the prefetching thread.
 
+use asng_wgpu::data::demo::{DemoKind, DemoSize, write_demo};
 use asng_wgpu::data::nifti::Header;
 use asng_wgpu::data::orientation::Turn;
 use asng_wgpu::data::prefetch::{Batch, PrefetchPlan, Prefetcher, extract, source_range};
-use asng_wgpu::data::preprocess::{Origin, PreparedImage, foreground};
+use asng_wgpu::data::preprocess::{Origin, PrepareOptions, PreparedImage, foreground, prepare};
 use asng_wgpu::data::rng::Purpose;
-use asng_wgpu::data::{PatchSampler, PreparedCase};
+use asng_wgpu::data::{Dataset, PatchSampler, PreparedCase};
 use proptest::prelude::*;
 use std::sync::Arc;
 
@@ -138,4 +139,61 @@ fn prefetcher_keeps_order_and_stops() {
         assert_eq!(places(&rest), places(&all[all.len().min(skip as usize)..]));
     }
     assert!(Prefetcher::start(Arc::new(Vec::<PreparedCase>::new()), plan).is_err());
+}
+
+#[test]
+fn a_case_that_cannot_be_read_is_left_out_to_the_same_batches_whenever_one_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    write_demo(&data, DemoKind::Heart, DemoSize::Small, 3, 0).unwrap();
+    let dataset = Dataset::open(&data).unwrap();
+    let cache = Some(folder.path().join("cache"));
+    // Nothing is held, so that every patch is read from the cache.
+    let options = PrepareOptions { threads: 1, cache, memory_bytes: Some(0), ..Default::default() };
+    let cases = Arc::new(prepare(&dataset, &dataset.cases, &options, &mut |_| ()).unwrap().cases);
+    let file = |name: &str| {
+        let files = std::fs::read_dir(folder.path().join("cache")).unwrap();
+        let mut paths = files.map(|e| e.unwrap().path());
+        paths.find(|p| p.file_name().unwrap().to_string_lossy().starts_with(name)).unwrap()
+    };
+    let plan = PrefetchPlan {
+        sampler: PatchSampler::new([8; 3], 2, 1.0 / 3.0),
+        seed: 3,
+        purpose: Purpose::Patches,
+        epochs: (0, 2),
+        iterations: 10,
+        skip: 0,
+        depth: 2,
+        max_voxels: 10_000,
+    };
+    let batches = |plan, without: &[String]| -> Vec<Batch> {
+        let feed = Prefetcher::start_without(cases.clone(), plan, without).unwrap();
+        feed.map(|b| b.unwrap()).collect()
+    };
+    let places = |batches: &[Batch]| -> Vec<_> {
+        batches.iter().flat_map(|b| b.samples.iter().map(|s| s.location)).collect()
+    };
+    let whole = batches(plan, &[]);
+    let lost = file("heart_002");
+    let kept = std::fs::read(&lost).unwrap();
+    std::fs::remove_file(&lost).unwrap();
+    let without = batches(plan, &[]);
+    let named: Vec<_> = without.iter().flat_map(|b| &b.unreadable).collect();
+    assert_eq!(named.len(), 1);
+    assert!(named[0].case == "heart_002" && named[0].why.contains("heart_002"), "{named:?}");
+    // Other samples stay where they are.
+    let (before, after) = (places(&whole), places(&without));
+    assert!(after.iter().all(|l| l.case != 1) && before.iter().any(|l| l.case == 1));
+    assert!(before.iter().zip(&after).all(|(b, a)| b.case == 1 || b == a));
+    // Going on later, where it is left out already, comes to the same batches.
+    let at = without.iter().position(|b| !b.unreadable.is_empty()).unwrap();
+    std::fs::write(&lost, kept).unwrap();
+    let skip = at as u64 + 1;
+    let rest = batches(PrefetchPlan { skip, ..plan }, &["heart_002".to_owned()]);
+    assert_eq!(places(&rest), places(&without[at + 1..]));
+    for name in ["heart_001", "heart_002", "heart_003"] {
+        std::fs::remove_file(file(name)).unwrap();
+    }
+    let mut none = Prefetcher::start(cases.clone(), plan).unwrap();
+    assert!(none.next().unwrap().is_err() && none.next().is_none());
 }

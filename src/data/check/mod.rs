@@ -205,7 +205,7 @@ fn splits(dataset: &Dataset) -> (Vec<Fold>, Vec<Finding>) {
             }
         };
     }
-    let text = match std::fs::read_to_string(&path) {
+    let text = match crate::files::read_text(&path) {
         Ok(text) => text,
         Err(e) => {
             let what = format!("cannot be read ({e})");

@@ -7,7 +7,7 @@ mod anatomy;
 mod scan;
 
 use super::nifti::{self, Header};
-use crate::{Error, Result};
+use crate::{Error, Result, files};
 use anatomy::Anatomy;
 use rayon::prelude::*;
 use std::path::Path;
@@ -171,5 +171,5 @@ pub fn write_demo(
         "test": [],
     });
     let path = dir.join("dataset.json");
-    std::fs::write(&path, format!("{json:#}\n")).map_err(|e| Error::io("write", &path, e))
+    files::replace(&path, format!("{json:#}\n").as_bytes())
 }

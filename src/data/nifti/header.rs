@@ -183,6 +183,11 @@ impl Header {
         })
     }
 
+    /// Voxels times channels; at most [`MAX_VALUES`] where the header was parsed.
+    pub fn values(&self) -> usize {
+        self.dims.iter().product::<usize>() * self.channels
+    }
+
     /// A plain header: `shape` and `spacing_mm` as D, H, W, axes along right,
     /// anterior, superior, origin 0, millimetres.
     pub fn plain(shape: [usize; 3], spacing_mm: [f64; 3]) -> Self {

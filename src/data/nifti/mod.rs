@@ -24,7 +24,7 @@ pub use stream::{files_of, for_each_chunk, read_header};
 pub use warnings::{GeometryWarning, geometry_notes};
 pub use write::{write_image, write_image_f16, write_image_i16, write_labels};
 
-use crate::{Error, Result};
+use crate::{Error, Result, host};
 use std::path::Path;
 
 /// An image as read: `data` is C, D, H, W with slope and intercept applied.
@@ -65,7 +65,7 @@ pub fn read_image(path: &Path) -> Result<Volume> {
     let mut data = Vec::new();
     let header = for_each_chunk(
         path,
-        |_| Ok(()),
+        |h| check_memory(path, h, size_of::<f32>()),
         |_, _, values| {
             data.extend(values.iter().map(|&v| v as f32));
             Ok(())
@@ -87,7 +87,7 @@ pub fn read_labels(path: &Path) -> Result<LabelVolume> {
         path,
         |h| {
             if h.channels == 1 {
-                return Ok(());
+                return check_memory(path, h, size_of::<u16>());
             }
             Err(Error::Input(format!(
                 "'{}' has {} channels, but a label map has one; use a 3-D file",
@@ -112,6 +112,13 @@ pub fn read_labels(path: &Path) -> Result<LabelVolume> {
     )?;
     let (shape, spacing_mm) = (header.shape(), header.spacing_mm());
     Ok(LabelVolume { shape, labels, spacing_mm, header })
+}
+
+/// Refuses a volume that does not fit the memory that is free, at so many bytes a value.
+fn check_memory(path: &Path, header: &Header, value_bytes: usize) -> Result<()> {
+    // While the list of values grows, it is there once more.
+    let bytes = (header.values() * value_bytes) as u64 * 2;
+    host::check(bytes, || format!("'{}'", path.display()))
 }
 
 /// A voxel's position for messages: "(x, y, z)" as viewers show it, from its

@@ -182,7 +182,7 @@ pub fn for_each_chunk(
             path.display()
         )));
     }
-    let count = header.dims.iter().product::<usize>() * header.channels;
+    let count = header.values();
     let size = header.datatype.size();
     if header.vox_offset + (count * size) as u64 > limit {
         return Err(truncated(&img));

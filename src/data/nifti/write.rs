@@ -110,7 +110,7 @@ fn save<T: Copy>(
             path.display()
         )));
     }
-    let io = |e| Error::io("write", path, e);
+    let io = |e| files::unwritten(path, e);
     let header = reference.to_bytes(channels, datatype, path)?;
     // The name must keep its ending.
     let temporary = files::temporary(path, if gzip { ".nii.gz" } else { ".nii" }).map_err(io)?;

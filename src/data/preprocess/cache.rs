@@ -1,21 +1,22 @@
 //! Prepared cases on disk, in files named by the content they were made from.
 //!
 //! A file's name ends in a hash of the image and label files and of all parameters, so a case is
-//! read from the cache only if it would be prepared to the same voxels again. What cannot be read
-//! is prepared anew and replaced.
+//! read from the cache only if it would be prepared to the same voxels again. Files of another
+//! version have other names. What cannot be read, or does not match its checksum, is prepared anew
+//! and replaced.
 
 use super::hold::Voxels;
 use super::{Fingerprint, Preprocessing};
 use crate::data::dataset::Case;
 use crate::data::nifti;
-use crate::{Error, Result, files};
+use crate::{Error, Result, files, host};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 /// Changes with the layout of the files and with the algorithms behind them.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 /// Digits of the hash in a file's name.
 const DIGITS: usize = 24;
 
@@ -74,16 +75,31 @@ pub(super) fn fingerprint_file(
     named(dir, "fingerprint", "json", &sources)
 }
 
+/// Content of the file of a fingerprint.
+#[derive(Serialize, Deserialize)]
+struct StoredFingerprint {
+    /// [`checksum`] of its JSON.
+    checksum: String,
+    fingerprint: Fingerprint,
+}
+
+fn fingerprint_checksum(fingerprint: &Fingerprint) -> serde_json::Result<String> {
+    Ok(checksum(&serde_json::to_string(fingerprint)?, &[], &[]))
+}
+
 /// Reads a fingerprint, if there is a whole one.
 pub(super) fn read_fingerprint(path: &Path) -> Option<Fingerprint> {
-    serde_json::from_slice(&std::fs::read(path).ok()?).ok()
+    let found: StoredFingerprint = serde_json::from_str(&files::read_text(path).ok()?).ok()?;
+    let known = fingerprint_checksum(&found.fingerprint).ok()?;
+    (known == found.checksum).then_some(found.fingerprint)
 }
 
 /// Writes a fingerprint.
 pub(super) fn write_fingerprint(path: &Path, fingerprint: &Fingerprint) -> Result<()> {
-    let text = serde_json::to_vec_pretty(fingerprint)
-        .map_err(|e| Error::io("encode", path, std::io::Error::other(e)))?;
-    files::replace(path, &text)
+    let encode = |e| Error::io("encode", path, std::io::Error::other(e));
+    let checksum = fingerprint_checksum(fingerprint).map_err(encode)?;
+    let stored = StoredFingerprint { checksum, fingerprint: fingerprint.clone() };
+    files::replace(path, &serde_json::to_vec_pretty(&stored).map_err(encode)?)
 }
 
 /// What a case's file says beside its voxels.
@@ -94,6 +110,19 @@ pub(super) struct Stored {
     pub original_shape: [usize; 3],
     pub crop_start: [usize; 3],
     pub crop_shape: [usize; 3],
+}
+
+/// Name of the text that holds the checksum.
+const CHECKSUM: &str = "checksum";
+
+/// BLAKE3 over text, image and labels, each with its length.
+fn checksum(text: &str, image: &[u8], labels: &[u8]) -> String {
+    let mut hasher = blake3::Hasher::new();
+    for part in [text.as_bytes(), image, labels] {
+        hasher.update(&(part.len() as u64).to_le_bytes());
+        hasher.update(part);
+    }
+    hasher.finalize().to_hex().to_string()
 }
 
 /// Writes a case.
@@ -108,7 +137,8 @@ pub(super) fn write_case(path: &Path, stored: &Stored, voxels: &Voxels) -> Resul
         ("image", view(Dtype::F32, vec![stored.channels, d, h, w], image)?),
         ("labels", view(Dtype::U8, vec![d, h, w], &voxels.labels)?),
     ];
-    let metadata = HashMap::from([("case".to_string(), text)]);
+    let checksum = checksum(&text, image, &voxels.labels);
+    let metadata = HashMap::from([("case".into(), text), (CHECKSUM.into(), checksum)]);
     let bytes = safetensors::serialize(tensors, Some(metadata)).map_err(|e| encode(&e))?;
     files::replace(path, &bytes)
 }
@@ -118,7 +148,11 @@ pub(super) fn write_case(path: &Path, stored: &Stored, voxels: &Voxels) -> Resul
 /// # Errors
 /// No such file, or not a whole file of this layout.
 pub(super) fn read_case(path: &Path) -> Result<(Stored, Voxels)> {
-    let bytes = std::fs::read(path).map_err(|e| Error::io("read", path, e))?;
+    let io = |e| Error::io("read", path, e);
+    // The file, and its voxels.
+    let size = std::fs::metadata(path).map_err(io)?.len();
+    host::check(2 * size, || format!("'{}'", path.display()))?;
+    let bytes = std::fs::read(path).map_err(io)?;
     let broken = || {
         Error::Input(format!(
             "'{}' is no whole prepared case; remove it, and it is made again",
@@ -126,18 +160,20 @@ pub(super) fn read_case(path: &Path) -> Result<(Stored, Voxels)> {
         ))
     };
     let (_, metadata) = SafeTensors::read_metadata(&bytes).map_err(|_| broken())?;
-    let text = metadata.metadata().as_ref().and_then(|m| m.get("case")).ok_or_else(broken)?;
+    let text = |name| metadata.metadata().as_ref().and_then(|m| m.get(name)).ok_or_else(broken);
+    let (text, known) = (text("case")?, text(CHECKSUM)?);
     let stored: Stored = serde_json::from_str(text).map_err(|_| broken())?;
     let tensors = SafeTensors::deserialize(&bytes).map_err(|_| broken())?;
     let part = |name: &str, kind: Dtype| {
         tensors.tensor(name).ok().filter(|t| t.dtype() == kind).ok_or_else(broken)
     };
-    let image: Vec<f32> = part("image", Dtype::F32)?
-        .data()
-        .chunks_exact(4)
-        .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
-        .collect();
-    let labels = part("labels", Dtype::U8)?.data().to_vec();
+    let (image, labels) = (part("image", Dtype::F32)?.data(), part("labels", Dtype::U8)?.data());
+    if *known != checksum(text, image, labels) {
+        return Err(broken());
+    }
+    let value = |b: &[u8]| f32::from_le_bytes([b[0], b[1], b[2], b[3]]);
+    let image: Vec<f32> = image.chunks_exact(4).map(value).collect();
+    let labels = labels.to_vec();
     let voxels = stored.shape.iter().try_fold(1usize, |n, &e| n.checked_mul(e));
     let fits = voxels
         .is_some_and(|v| labels.len() == v && v.checked_mul(stored.channels) == Some(image.len()));
@@ -175,5 +211,9 @@ mod tests {
             std::fs::write(&path, &bytes[..cut]).unwrap();
             assert!(read_case(&path).unwrap_err().to_string().contains("case.safetensors"));
         }
+        let mut flipped = bytes.clone();
+        *flipped.last_mut().unwrap() ^= 1;
+        std::fs::write(&path, flipped).unwrap();
+        assert!(read_case(&path).unwrap_err().to_string().contains("no whole prepared case"));
     }
 }

@@ -3,7 +3,7 @@
 
 use super::normalise::percentile;
 use super::{Intensities, LoadedImage, Preprocessing};
-use crate::{Error, Result};
+use crate::{Error, Result, host};
 use serde::{Deserialize, Serialize};
 
 /// Share of the volumes that cropping removes, above which statistics are taken over non-zero
@@ -132,6 +132,9 @@ pub(super) fn prepared_shape(
 /// Most values of a prepared image: they are counted by 32 bits.
 const MOST_VALUES: usize = u32::MAX as usize;
 
+/// Bytes a value of a prepared image that making it takes, resampling included.
+const PREPARING_BYTES: u64 = 8;
+
 /// Refuses an image (edges and spacing D, H, W of the file) that would have too many values when it
 /// is prepared; `name` is that of its file or case.
 pub(super) fn check_prepared_size(
@@ -143,8 +146,10 @@ pub(super) fn check_prepared_size(
 ) -> Result<()> {
     let shape = prepared_shape(crop_shape, spacing_mm, by);
     let values = shape.iter().try_fold(channels, |n, &edge| n.checked_mul(edge));
-    if values.is_some_and(|n| n <= MOST_VALUES) {
-        return Ok(());
+    if let Some(values) = values.filter(|&n| n <= MOST_VALUES) {
+        return host::check(values as u64 * PREPARING_BYTES, || {
+            format!("preparing '{}' on a grid of {:?} mm", name(), by.file_spacing_mm())
+        });
     }
     Err(Error::Input(format!(
         "'{}' has {crop_shape:?} voxels of {spacing_mm:?} mm (z, y, x), far too many on a grid of {:?} mm; correct the spacing in its header, or give a coarser --spacing",

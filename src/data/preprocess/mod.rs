@@ -192,6 +192,8 @@ pub struct Prepared {
     pub preprocessing: Preprocessing,
     /// What was found in the data set.
     pub fingerprint: Fingerprint,
+    /// What was made again because its file in the cache was damaged.
+    pub remade: Vec<String>,
 }
 
 /// Flat indices of up to [`FOREGROUND_SAMPLES`] voxels of each class from 1 to

@@ -11,7 +11,7 @@ use crate::data::dataset::{Case, Dataset, case_name};
 use crate::data::nifti::{self, voxel_name};
 use crate::data::orientation::Turn;
 use crate::data::resample::{Interpolation, resample_image, resample_labels, separate_axis};
-use crate::{Error, Result, files};
+use crate::{Error, Result, files, host};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
@@ -306,7 +306,7 @@ pub fn survey(
 ) -> Result<Fingerprint> {
     let mut workers = Workers::start(dataset, cases, options.threads, progress)?;
     let options = PrepareOptions { cache: None, ..options.clone() };
-    fingerprint(dataset, cases, &[], &options, 0, &mut workers).map(|(found, _)| found)
+    fingerprint(dataset, cases, &[], &options, 0, &mut workers).map(|found| found.fingerprint)
 }
 
 /// Prepares cases by parameters that are decided over all of them, all in memory.
@@ -337,12 +337,13 @@ pub fn prepare(
         Some(_) => workers.each("looking at", cases.len(), |i| cache::content(&cases[i]))?,
         None => Vec::new(),
     };
-    let (fingerprint, loaded) =
-        fingerprint(dataset, cases, &contents, options, room, &mut workers)?;
+    let surveyed = fingerprint(dataset, cases, &contents, options, room, &mut workers)?;
+    let Surveyed { fingerprint, loaded, remade } = surveyed;
     let by = fingerprint.preprocessing(options.spacing_mm);
     let classes = dataset.labels.len();
     let pool = Arc::new(Pool::new(room));
     let loaded: Vec<Mutex<Option<LoadedCase>>> = loaded.into_iter().map(Mutex::new).collect();
+    let remade = Mutex::new(if remade { vec!["the data set's facts".to_owned()] } else { vec![] });
     let one = |i: usize| -> Result<PreparedCase> {
         let case = &cases[i];
         let kept = loaded
@@ -358,7 +359,13 @@ pub fn prepare(
         match (&options.cache, contents.get(i)) {
             (Some(dir), Some(content)) => {
                 let file = cache::case_file(dir, &case.name, content, &by, classes);
-                cached(case, file, &by, classes, &pool, make)
+                let there = file.exists();
+                let (case, made) = cached(case, file, &by, classes, &pool, make)?;
+                if there && made {
+                    let mut all = remade.lock().unwrap_or_else(PoisonError::into_inner);
+                    all.push(format!("the case '{}'", case.name));
+                }
+                Ok(case)
             }
             _ => {
                 let (image, labels) = make()?;
@@ -368,10 +375,12 @@ pub fn prepare(
         }
     };
     let cases = workers.each("preparing", cases.len(), one)?;
-    Ok(Prepared { cases, preprocessing: by, fingerprint })
+    let mut remade: Vec<String> = remade.into_inner().unwrap_or_else(PoisonError::into_inner);
+    remade.sort();
+    Ok(Prepared { cases, preprocessing: by, fingerprint, remade })
 }
 
-/// A case from its file in the cache, which is made if need be.
+/// A case from its file in the cache, and whether that had to be made.
 fn cached(
     case: &Case,
     file: PathBuf,
@@ -379,10 +388,12 @@ fn cached(
     classes: usize,
     pool: &Arc<Pool>,
     make: impl FnOnce() -> Result<(PreparedImage, Vec<u8>)>,
-) -> Result<PreparedCase> {
+) -> Result<(PreparedCase, bool)> {
+    let mut made = false;
     let (stored, voxels, header) = match (cache::read_case(&file), case.images.first()) {
         (Ok((stored, voxels)), Some(image)) => (stored, voxels, nifti::read_header(image)?),
         _ => {
+            made = true;
             let (image, labels) = make()?;
             let stored = Stored {
                 channels: image.channels,
@@ -402,7 +413,7 @@ fn cached(
     };
     let foreground = foreground(&voxels.labels, classes);
     pool.add(file.clone(), Arc::new(voxels));
-    Ok(PreparedCase {
+    let prepared = PreparedCase {
         name: case.name.clone(),
         channels: stored.channels,
         shape: stored.shape,
@@ -417,10 +428,20 @@ fn cached(
             crop_shape: stored.crop_shape,
         },
         held: Held::Cached { file, pool: pool.clone() },
-    })
+    };
+    Ok((prepared, made))
 }
 
-/// The fingerprint of the cases, and those that were read for it while there was room.
+/// What a survey came to.
+struct Surveyed {
+    fingerprint: Fingerprint,
+    /// The cases that were read for it, while there was room.
+    loaded: Vec<Option<LoadedCase>>,
+    /// Whether the file in the cache was damaged.
+    remade: bool,
+}
+
+/// The fingerprint of the cases.
 fn fingerprint(
     dataset: &Dataset,
     cases: &[Case],
@@ -428,15 +449,16 @@ fn fingerprint(
     options: &PrepareOptions,
     room: u64,
     workers: &mut Workers,
-) -> Result<(Fingerprint, Vec<Option<LoadedCase>>)> {
+) -> Result<Surveyed> {
     let ct = dataset.ct_channels();
     let classes = dataset.labels.len();
     let file = options
         .cache
         .as_ref()
         .map(|dir| cache::fingerprint_file(dir, cases, contents, &ct, classes, options.reorient));
-    if let Some(known) = file.as_deref().and_then(cache::read_fingerprint) {
-        return Ok((known, Vec::new()));
+    let known = file.as_deref().and_then(cache::read_fingerprint);
+    if let Some(known) = known {
+        return Ok(Surveyed { fingerprint: known, loaded: Vec::new(), remade: false });
     }
     // The prepared cases will want room while these are still there.
     let room = AtomicU64::new(room / 2);
@@ -454,19 +476,16 @@ fn fingerprint(
     }
     let of = |(values, &is_ct): (Vec<f32>, &bool)| is_ct.then(|| Intensities::of(values));
     fingerprint.ct = values.into_iter().zip(&ct).map(of).collect();
+    let remade = file.as_ref().is_some_and(|file| file.exists());
     if let Some(file) = &file {
         cache::write_fingerprint(file, &fingerprint)?;
     }
-    Ok((fingerprint, loaded))
+    Ok(Surveyed { fingerprint, loaded, remade })
 }
 
 /// Half of the memory that the system has to give, in bytes.
 fn half_of_free_memory() -> u64 {
     /// Where the system does not tell.
     const UNKNOWN: u64 = 2 << 30;
-    let free = sysinfo::System::new().map(|mut system| {
-        system.refresh_memory();
-        system.available_memory() / 2
-    });
-    free.unwrap_or(UNKNOWN)
+    host::free_bytes().map_or(UNKNOWN, |free| free / 2)
 }
