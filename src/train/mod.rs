@@ -3,6 +3,7 @@
 mod blueprint;
 mod epoch;
 mod feed;
+mod follow;
 mod forecast;
 mod iteration;
 mod job;

@@ -218,6 +218,9 @@ pub struct TrainOptions {
     /// Go on from the latest state in the run's folder.
     #[serde(skip)]
     pub resume: bool,
+    /// Write event files for TensorBoard.
+    #[serde(skip)]
+    pub tensorboard: bool,
 }
 
 impl TrainOptions {
@@ -252,6 +255,7 @@ impl TrainOptions {
             adapter: AdapterChoice::default(),
             checked_shaders: false,
             resume: false,
+            tensorboard: false,
         }
     }
 
