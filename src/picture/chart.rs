@@ -10,6 +10,10 @@ const MOST_POINTS: usize = 400;
 const DOTTED: usize = 30;
 /// Most bars of a stack that are drawn; of more, neighbours share one of their mean.
 const MOST_BARS: usize = 60;
+/// Values from here on are not drawn: differences of them must be finite.
+const LARGEST: f64 = 1e100;
+/// Parts of no bar that reach this share of the largest bar are left out.
+const LEAST: f64 = 2e-3;
 /// Share of the width that names may take.
 const NAMES: f64 = 0.34;
 /// From one name to the next, in font sizes.
@@ -52,8 +56,11 @@ pub(crate) struct Stack {
 }
 
 impl Series {
-    /// A line in the colour of its number; numbers beyond the colours are dashed.
+    /// A line in the colour of its number; numbers beyond the colours are dashed. Values too large
+    /// to be drawn are gaps.
     pub fn new(number: usize, name: &str, points: Vec<(f64, f64)>) -> Self {
+        let drawn = |(x, y): (f64, f64)| (x, if y.abs() < LARGEST { y } else { f64::NAN });
+        let points = points.into_iter().map(drawn).collect();
         let dashed = number / SERIES.len() % 2 == 1;
         Series { name: name.to_owned(), points, ink: Ink::Series(number), dashed }
     }
@@ -112,15 +119,15 @@ impl Stack {
     /// The chart within a frame, in a font of `size`.
     pub fn marks(&self, frame: Rect, size: f64) -> Vec<Mark> {
         let bars = merged(&self.bars);
+        let top = bars.iter().map(|bar| bar.parts.iter().sum()).fold(0.0, f64::max);
         let part = |number: usize| {
-            bars.iter().any(|bar| bar.parts.get(number).is_some_and(|part| *part > 0.0))
+            bars.iter().any(|bar| bar.parts.get(number).is_some_and(|part| *part > LEAST * top))
         };
         let shown: Vec<usize> = (0..self.names.len()).filter(|&number| part(number)).collect();
-        let top = bars.iter().map(|bar| bar.parts.iter().sum()).fold(0.0, f64::max);
         let (Some(first), Some(last)) = (bars.first(), bars.last()) else {
             return nothing(&self.title, self.nothing, frame, size);
         };
-        if shown.is_empty() || !top.is_finite() {
+        if shown.is_empty() || top >= LARGEST {
             return nothing(&self.title, self.nothing, frame, size);
         }
         let names: Vec<&str> = shown.iter().map(|&number| self.names[number]).collect();

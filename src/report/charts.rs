@@ -59,8 +59,7 @@ fn dice(record: &FoldRecord) -> Chart {
     };
     let mut series: Vec<Series> = (0..classes).map(of_class).collect();
     let points = measured(course(record, |e| e.dice_average));
-    let (name, ink) = ("moving mean".to_owned(), Ink::Text);
-    series.push(Series { name, points, ink, dashed: true });
+    series.push(Series { ink: Ink::Text, dashed: true, ..Series::new(0, "moving mean", points) });
     let title = "Dice of validation patches (0 to 1)".into();
     Chart { title, series, range: Some((0.0, 1.0)), nothing: "no validation yet" }
 }

@@ -39,9 +39,13 @@ pub struct ReportFiles {
 /// # Errors
 /// [`Error::Input`] when the folder is no run or no fold has begun; [`Error::Io`].
 pub fn folds(run: &Path) -> Result<Vec<usize>> {
-    let config = RunConfig::read(run)?;
-    let begun = |fold: &usize| fold_folder(run, *fold).is_dir();
-    let folds: Vec<usize> = (0..config.split.len()).filter(begun).collect();
+    RunConfig::read(run)?;
+    let entries = std::fs::read_dir(run).map_err(|e| Error::io("read the run", run, e))?;
+    let mut folds: Vec<usize> = entries
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.strip_prefix("fold_")?.parse().ok())
+        .filter(|&fold| fold_folder(run, fold).is_dir())
+        .collect();
+    folds.sort_unstable();
     if folds.is_empty() {
         return Err(Error::Input(format!(
             "the run '{}' has no fold yet; wait for its training to begin",

@@ -138,20 +138,21 @@ impl Volumes {
         looks(self.axes).map(|look| self.plane(look, at, limits, EDGE / longest))
     }
 
-    /// For each axis the plane with most voxels that differ; the one with most labelled voxels
-    /// where none does.
+    /// For each axis, of the planes that the reference is in, the one with most voxels that differ;
+    /// the one with most labelled voxels where none does.
     fn most_different(&self) -> [usize; 3] {
-        let mut counts = self.shape.map(|edge| vec![(0usize, 0usize); edge]);
+        let mut counts = self.shape.map(|edge| vec![(false, 0usize, 0usize); edge]);
         let [_, height, width] = self.shape;
         for (i, (a, b)) in self.reference.iter().zip(&self.prediction).enumerate() {
             let at = [i / (height * width), i / width % height, i % width];
             let (different, labelled) = (usize::from(a != b), usize::from(*a > 0 || *b > 0));
             for (counts, at) in counts.iter_mut().zip(at) {
-                counts[at].0 += different;
-                counts[at].1 += labelled;
+                counts[at].0 |= *a > 0;
+                counts[at].1 += different;
+                counts[at].2 += labelled;
             }
         }
-        let most = |counts: &Vec<(usize, usize)>| {
+        let most = |counts: &Vec<(bool, usize, usize)>| {
             (0..counts.len()).fold(0, |best, i| if counts[i] > counts[best] { i } else { best })
         };
         [most(&counts[0]), most(&counts[1]), most(&counts[2])]
@@ -176,9 +177,10 @@ impl Volumes {
         };
         let edge = |labels: &[u16], y: usize, x: usize| {
             let label = labels[voxel(y, x)];
-            let differs = |y: Option<usize>, x: Option<usize>| {
-                y.zip(x)
-                    .is_some_and(|(y, x)| y < height && x < width && labels[voxel(y, x)] != label)
+            // Outside of the picture there is no label.
+            let differs = |y: Option<usize>, x: Option<usize>| match (y, x) {
+                (Some(y), Some(x)) if y < height && x < width => labels[voxel(y, x)] != label,
+                _ => true,
             };
             label > 0
                 && (1..=CONTOUR).any(|step| {

@@ -40,7 +40,9 @@ pub(super) fn page(record: &FoldRecord, show: Overlays) -> Result<String> {
         (Some(summary), Overlays::Shown) => overlays(record, summary),
         _ => (Vec::new(), Vec::new()),
     };
-    let policies: Vec<PolicyLine> = record.policies.values().cloned().collect();
+    // Numbered from 1, as the other curves are.
+    let numbered = |(&epoch, line): (&u64, &PolicyLine)| PolicyLine { epoch, ..line.clone() };
+    let policies: Vec<PolicyLine> = record.policies.iter().map(numbered).collect();
     let fold = format!("fold {}", record.fold);
     // A searcher without a distribution has no history; that is no fault.
     let has_theta = policies.iter().any(|line| line.theta.is_some());
@@ -132,7 +134,11 @@ fn tiles(record: &FoldRecord) -> Vec<Value> {
         let cases = format!("{} validation case(s)", summary.metric_per_case.len());
         let mean = |name: &str| results::value(&summary.foreground_mean, name);
         tiles.push(tile("Mean Dice", number(mean("Dice"), 3), cases));
-        tiles.push(tile("HD95", format!("{} mm", number(mean("HD95"), 2)), "mean".into()));
+        tiles.push(tile(
+            "HD95",
+            format!("{} mm", number(mean("HD95"), 2)),
+            "mean over cases and labels".into(),
+        ));
     }
     let Some(last) = record.epochs.last() else { return tiles };
     let count = |n: Option<u64>| n.map(|n| format!("of {n}")).unwrap_or_default();

@@ -1,10 +1,11 @@
 //! Numbers as a reader wants them.
 
-/// A measure with a number of decimals; a dash where there is none.
+/// A measure with a number of decimals; a dash where there is none, an exponent where it is huge.
 pub(super) fn number(value: f64, decimals: usize) -> String {
     match value {
         v if v.is_nan() => "–".into(),
         v if v.is_infinite() => "∞".into(),
+        v if v.abs() >= 1e7 => format!("{v:.3e}"),
         v => format!("{v:.decimals$}"),
     }
 }

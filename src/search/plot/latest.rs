@@ -30,7 +30,11 @@ pub(super) fn map(space: &Space, theta: &Categorical) -> String {
         let y = HEAD + ROW * number as f64;
         let base = y + 12.5;
         let last = variable.value(variable.count.saturating_sub(1));
-        svg.text(0.0, base, 12.0, "start", &variable.name.name().replace('_', " "));
+        let name = match variable.name.name().strip_prefix("p_") {
+            Some(transform) => format!("probability of {transform}"),
+            None => variable.name.name().replace('_', " "),
+        };
+        svg.text(0.0, base, 12.0, "start", &name);
         svg.text(LEFT - 5.0, base, 12.0, "end", &short(variable.value(0)));
         let panel = Rect { x: LEFT, y, width: RIGHT - LEFT, height: CELL };
         heat::strip(&mut svg, panel, cells, top);

@@ -107,6 +107,7 @@ pub fn history_parts(title: &str, space: &Space, lines: &[PolicyLine]) -> Result
         let mut maps = Svg::new(PART_WIDTH, ROW);
         history.maps(&mut maps, LEFT, 0.0, row, &variables);
         let mut courses = Svg::new(PART_WIDTH, ROW);
+        courses.text(LEFT, 20.0, 14.0, "start", &format!("{}, most probable", row.title));
         history.courses(&mut courses, LEFT, 0.0, row, &variables);
         let title = |what| format!("{}: {what} over the epochs", row.title);
         [maps.inline(&title("probabilities")), courses.inline(&title("most probable"))]
