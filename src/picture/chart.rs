@@ -91,8 +91,8 @@ impl Chart {
         let mut ends = Vec::new();
         for series in &shown {
             let dash = if series.dashed { 0.4 * size } else { 0.0 };
-            let width = 0.15 * size;
             let points = thinned(&series.points);
+            let width = if points.len() <= DOTTED { 0.15 * size } else { 0.11 * size };
             for stretch in points.split(|(_, y)| !y.is_finite()).filter(|s| !s.is_empty()) {
                 let places: Vec<(f64, f64)> = stretch.iter().map(|&p| axes.place(p)).collect();
                 if places.len() == 1 || points.len() <= DOTTED {
@@ -349,11 +349,13 @@ mod tests {
     }
 
     fn texts_of(marks: &[Mark]) -> Vec<&str> {
-        let text = |mark| match mark {
-            &Mark::Text { ref text, .. } => Some(text.as_str()),
-            _ => None,
-        };
-        marks.iter().filter_map(text).collect()
+        let mut texts = Vec::new();
+        for mark in marks {
+            if let Mark::Text { text, .. } = mark {
+                texts.push(text.as_str());
+            }
+        }
+        texts
     }
 
     fn inside(marks: &[Mark]) -> bool {

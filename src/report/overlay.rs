@@ -16,7 +16,7 @@ use crate::picture::look::{Look, looks};
 use crate::run::fold_folder;
 use crate::{Error, Result};
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// Cases that are shown.
 const CASES: usize = 5;
@@ -94,7 +94,7 @@ struct Volumes {
 }
 
 impl Volumes {
-    fn read(prediction: &Path, reference: &Path, image: &PathBuf) -> Result<Self> {
+    fn read(prediction: &Path, reference: &Path, image: &Path) -> Result<Self> {
         let found = read_labels(prediction)?;
         let truth = read_labels(reference)?;
         let differs = |path: &Path| {
