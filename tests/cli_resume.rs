@@ -109,7 +109,7 @@ fn log(path: &Path) -> Vec<Value> {
         .collect();
     for line in &mut lines {
         let times = |key: &str| {
-            key == "seconds"
+            key.ends_with("seconds")
                 || key == "augment_share"
                 || key == "policy_share"
                 || key.ends_with("_ms")

@@ -11,10 +11,9 @@ Example:
   asng-wgpu report runs/heart
 
 Writes fold_K/report.html and fold_K/progress.png of each fold that has begun, and prints their
-paths. The training may be under way: it is neither read from nor held up. The page is one file
-without scripts that needs no network: curves, the policy over the epochs, and once the fold is
-validated its metrics and the contours of the worst cases, for which the data set must be where it
-was.")]
+paths. The training may be under way; it is not held up. The page is one file without scripts that
+needs no network: curves, the policy over the epochs, and once the fold is validated its metrics and
+the contours of the worst cases, for which the data set must be where it was.")]
 pub(super) struct Report {
     /// Folder of the run.
     run: PathBuf,

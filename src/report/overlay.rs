@@ -205,8 +205,13 @@ impl Volumes {
             }
         }
         let [left, top] = look.letters;
-        canvas.text(2, (canvas_height / 2).saturating_sub(LINE / 2), left, LETTERS);
-        canvas.text((canvas_width / 2).saturating_sub(LETTER / 2), 2, top, LETTERS);
+        let (beside, above) = ((canvas_height - LINE) / 2, (canvas_width - LETTER) / 2);
+        // In the middle of a dark rim, so that they are seen on bright images too.
+        for (dx, dy) in [(1, 1), (3, 1), (1, 3), (3, 3), (2, 2)] {
+            let colour = if (dx, dy) == (2, 2) { LETTERS } else { [0; 3] };
+            canvas.text(dx, beside + dy, left, colour);
+            canvas.text(above + dx, dy, top, colour);
+        }
         let uri = format!("data:image/png;base64,{}", base64(&canvas.png()?));
         Ok(PlanePicture { name: look.name, width: canvas_width, height: canvas_height, uri })
     }
