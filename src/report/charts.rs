@@ -33,17 +33,17 @@ fn course(record: &FoldRecord, value: impl Fn(&EpochRecord) -> Option<f64>) -> V
     record.epochs.iter().map(point).collect()
 }
 
-/// Points that were measured; epochs without a validation are no gaps.
-fn measured(points: Vec<(f64, f64)>) -> Vec<(f64, f64)> {
+/// Points that were measured: epochs without a validation are no gaps.
+fn without_gaps(points: Vec<(f64, f64)>) -> Vec<(f64, f64)> {
     points.into_iter().filter(|(_, y)| y.is_finite()).collect()
 }
 
 fn loss(record: &FoldRecord) -> Chart {
     let mut series = vec![
         Series::new(0, "training", course(record, |e| e.loss)),
-        Series::new(1, "validation", measured(course(record, |e| e.val_loss))),
+        Series::new(1, "validation", without_gaps(course(record, |e| e.val_loss))),
     ];
-    let search = measured(course(record, |e| e.search_loss));
+    let search = without_gaps(course(record, |e| e.search_loss));
     if !search.is_empty() {
         series.push(Series { dashed: true, ..Series::new(2, "search", search) });
     }
@@ -55,10 +55,10 @@ fn dice(record: &FoldRecord) -> Chart {
     let classes = record.epochs.iter().map(|e| e.dice.len()).max().unwrap_or(0);
     let of_class = |class: usize| {
         let points = course(record, |e| e.dice.get(class).copied().flatten());
-        Series::new(class, &record.label(class + 1), measured(points))
+        Series::new(class, &record.label(class + 1), without_gaps(points))
     };
     let mut series: Vec<Series> = (0..classes).map(of_class).collect();
-    let points = measured(course(record, |e| e.dice_average));
+    let points = without_gaps(course(record, |e| e.dice_average));
     series.push(Series { ink: Ink::Text, dashed: true, ..Series::new(0, "moving mean", points) });
     let title = "Dice of validation patches (0 to 1)".into();
     Chart { title, series, range: Some((0.0, 1.0)), nothing: "no validation yet" }
@@ -97,7 +97,7 @@ fn seconds(record: &FoldRecord) -> Stack {
 /// Entropy and step of the search; none without one.
 fn search(record: &FoldRecord) -> Vec<Chart> {
     let one = |title: &str, name, value: &dyn Fn(&EpochRecord) -> Option<f64>| {
-        let points = measured(course(record, value));
+        let points = without_gaps(course(record, value));
         let series = vec![Series::new(0, name, points)];
         Chart { title: title.into(), series, range: None, nothing: "" }
     };

@@ -29,8 +29,7 @@ impl EventFile {
         // The names sort by time and are taken only once.
         for number in 0..10_000 {
             let path = folder.join(format!("events.out.tfevents.{seconds:010}.{number:04}"));
-            let options = OpenOptions::new().append(true).create_new(true).open(&path);
-            match options {
+            match OpenOptions::new().append(true).create_new(true).open(&path) {
                 Ok(file) => {
                     let mut events = EventFile { path, file };
                     events.append(&version())?;
@@ -52,9 +51,8 @@ impl EventFile {
     /// # Errors
     /// [`Error::Io`] naming the path.
     pub fn scalars(&mut self, step: u64, values: &[(String, f64)]) -> Result<()> {
-        let finite: Vec<&(String, f64)> = values.iter().filter(|(_, v)| v.is_finite()).collect();
         let mut summary = Vec::new();
-        for (tag, value) in finite {
+        for (tag, value) in values.iter().filter(|(_, value)| value.is_finite()) {
             let mut entry = Vec::new();
             bytes_field(&mut entry, 1, tag.as_bytes());
             key(&mut entry, 2, FIXED32);

@@ -29,17 +29,17 @@ pub(super) fn labels(summary: &Summary) -> Vec<&str> {
 /// A row for each case and label, the worst Dice first, those without one last.
 pub(super) fn rows(summary: &Summary) -> Vec<CaseRow<'_>> {
     let labels = labels(summary);
-    let of_case = |case: &'_ CaseMetrics| name_of(case);
     let mut rows: Vec<CaseRow> = Vec::new();
     for case in &summary.metric_per_case {
         for label in &labels {
             if let Some(metrics) = case.metrics.get(*label) {
-                rows.push(CaseRow { case: of_case(case), label, metrics });
+                rows.push(CaseRow { case: name_of(case), label, metrics });
             }
         }
     }
-    // NaN comes last in this order.
-    rows.sort_by(|a, b| value(a.metrics, "Dice").abs().total_cmp(&value(b.metrics, "Dice").abs()));
+    // NaN comes last in this order, whatever its sign was.
+    let dice = |row: &CaseRow| value(row.metrics, "Dice").abs();
+    rows.sort_by(|a, b| dice(a).total_cmp(&dice(b)));
     rows
 }
 
