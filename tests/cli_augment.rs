@@ -281,7 +281,8 @@ fn help_versions_and_completions() {
     let version = f.ok(&["--version"]).stdout;
     assert!(version.starts_with(concat!("asng-wgpu ", env!("CARGO_PKG_VERSION"))), "{version}");
     assert!(f.ok(&["--help"]).stdout.contains("Exit codes: 0 done, 1 failed, 2 wrong usage"));
-    for command in ["augment", "completions", "demo", "devices", "evaluate", "predict", "train"] {
+    let commands = ["augment", "completions", "demo", "devices", "evaluate", "man", "predict"];
+    for command in commands.into_iter().chain(["report", "train"]) {
         let help = f.ok(&[command, "--help"]).stdout;
         assert!(help.contains("Example") && help.contains("--quiet"), "{help}");
     }

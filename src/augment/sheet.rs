@@ -1,7 +1,8 @@
 //! Contact sheets: what draws do to a case, at a glance, as a PNG.
 
-use super::canvas::{Canvas, LETTER, LINE};
 use crate::error::{Error, Result};
+use crate::picture::canvas::{Canvas, LETTER, LINE};
+use crate::picture::look::{PlaneVoxels, looks};
 use std::path::Path;
 
 /// Pixels of the longest edge of a plane.
@@ -79,38 +80,6 @@ pub fn limits(image: &[f32]) -> (f32, f32) {
     (low, if high > low { high } else { low + 1.0 })
 }
 
-impl View {
-    /// The three planes as radiologists look: the patient's right, or front, is on the left.
-    fn looks(&self) -> [Look; 3] {
-        let [right, front, top] = self.axes;
-        let look = |name, letters, fixed: (usize, bool), down, right| Look {
-            name,
-            letters,
-            fixed: fixed.0,
-            down,
-            right,
-        };
-        [
-            look("axial", ["R", "A"], top, front, right),
-            look("coronal", ["R", "S"], front, top, right),
-            look("sagittal", ["A", "S"], right, top, front),
-        ]
-    }
-}
-
-/// How a plane is looked at.
-struct Look {
-    name: &'static str,
-    /// Directions at the left and the top edge.
-    letters: [&'static str; 2],
-    /// The axis along which the plane does not extend.
-    fixed: usize,
-    /// The axis downwards, and whether it runs against its index.
-    down: (usize, bool),
-    /// The same of the axis to the right.
-    right: (usize, bool),
-}
-
 impl SheetRow {
     /// Cuts the planes through voxel `at` out of an image and its labels (D,H,W).
     ///
@@ -132,28 +101,16 @@ impl SheetRow {
                 labels.len()
             )));
         }
-        let planes = view.looks().map(|Look { fixed, down, right, .. }| {
-            let (height, width) = (shape[down.0], shape[right.0]);
-            let turn = |i: usize, edge: usize, against| if against { edge - 1 - i } else { i };
-            let mut plane = Plane {
+        let planes = looks(view.axes).map(|look| {
+            let PlaneVoxels { height, width, size_mm, indices } =
+                look.plane(shape, at, view.spacing_mm);
+            Plane {
                 height,
                 width,
-                size_mm: [down, right].map(|(a, _)| shape[a] as f64 * view.spacing_mm[a]),
-                image: Vec::with_capacity(height * width),
-                labels: Vec::with_capacity(height * width),
-            };
-            for y in 0..height {
-                for x in 0..width {
-                    let mut voxel = [0; 3];
-                    voxel[fixed] = at[fixed].min(shape[fixed] - 1);
-                    voxel[down.0] = turn(y, height, down.1);
-                    voxel[right.0] = turn(x, width, right.1);
-                    let index = (voxel[0] * shape[1] + voxel[1]) * shape[2] + voxel[2];
-                    plane.image.push(image[index]);
-                    plane.labels.push(labels[index]);
-                }
+                size_mm,
+                image: indices.iter().map(|&i| image[i]).collect(),
+                labels: indices.iter().map(|&i| labels[i]).collect(),
             }
-            plane
         });
         Ok(SheetRow { text, planes })
     }
@@ -206,7 +163,7 @@ impl Sheet {
             left += entry(name);
         }
         let mut left = GAP + column;
-        for (look, width) in view.looks().iter().zip(widths) {
+        for (look, width) in looks(view.axes).iter().zip(widths) {
             canvas.text(left + GAP, head - LINE, look.name, WHITE);
             left += GAP + width;
         }
@@ -221,7 +178,7 @@ impl Sheet {
                 let corner = [top, left + GAP];
                 plane.draw(&mut canvas, corner, size, view.limits);
                 if number == 0 {
-                    let [at_left, at_top] = view.looks()[i].letters;
+                    let [at_left, at_top] = looks(view.axes)[i].letters;
                     canvas.text(corner[1] + 2, top + size[0] / 2 - LINE / 2, at_left, MARK);
                     canvas.text(corner[1] + size[1] / 2 - LETTER / 2, top + 2, at_top, MARK);
                 }

@@ -9,6 +9,7 @@ mod demo;
 mod devices;
 mod evaluate;
 mod interpolation;
+mod man;
 mod measures;
 mod mirroring;
 mod network;
@@ -16,6 +17,7 @@ mod plan;
 mod policy;
 mod predict;
 mod progress;
+mod report;
 mod resume;
 mod search;
 mod signals;
@@ -78,12 +80,16 @@ enum Command {
     Demo(demo::Demo),
     /// Dice, surface distances and counts of predictions against references.
     Evaluate(evaluate::Evaluate),
+    /// Writes manual pages.
+    Man(man::Man),
     /// Plans patch and network for a data set, and forecasts memory and time.
     Plan(Box<plan::Plan>),
     /// Prints learned policies.
     Policy(policy::PolicyCommand),
     /// Segments images with the networks of a run.
     Predict(predict::Predict),
+    /// Writes the report of a run: how its training goes or went.
+    Report(report::Report),
     /// Trains a U-Net on a fold of a data set, or on all, and searches the augmentation.
     Train(Box<train::Train>),
 }
@@ -122,9 +128,11 @@ impl Command {
             Command::Devices(command) => command.run(),
             Command::Demo(command) => command.run(),
             Command::Evaluate(command) => command.run(),
+            Command::Man(command) => command.run(),
             Command::Plan(command) => command.run(),
             Command::Policy(command) => command.run(),
             Command::Predict(command) => command.run(),
+            Command::Report(command) => command.run(),
             Command::Train(command) => command.run(),
         }
     }

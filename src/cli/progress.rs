@@ -137,6 +137,7 @@ mod tests {
             dice_average: Some(0.87),
             learning_rate: 2.8e-4,
             seconds: 14.2,
+            validation_seconds: 1.5,
             augment_share: 0.031,
             policy_share: 0.22,
             skipped: 0,

@@ -26,10 +26,12 @@ Example:
 
 Searches the augmentation policy while it trains (--searcher none, default, random, trivial or fixed
 does without), then predicts and evaluates the fold's validation cases. Leaves config.json and
-fold_K/: metrics.jsonl, policy.jsonl, policy.json, checkpoints, validation/. Ctrl-C finishes the
-iteration and leaves checkpoint_last (exit code 130); a second one stops at once. The same command
-with --resume goes on from there, or from the last epoch's end after a kill or a power failure, to
-the same result as without an interruption.")]
+fold_K/: metrics.jsonl, policy.jsonl, policy.json, checkpoints, validation/. Meanwhile
+fold_K/progress.png shows the curves and fold_K/report.html all there is to know; both are written
+anew after each epoch, but not more often than every 10 seconds. Ctrl-C finishes the iteration and
+leaves checkpoint_last (exit code 130); a second one stops at once. The same command with --resume
+goes on from there, or from the last epoch's end after a kill or a power failure, to the same result
+as without an interruption.")]
 pub(super) struct Train {
     /// Folder of the data set (Medical Segmentation Decathlon or nnU-Net layout).
     dataset: PathBuf,
@@ -90,6 +92,9 @@ pub(super) struct Train {
     /// none yet.
     #[arg(long, requires = "out")]
     resume: bool,
+    /// Write event files for TensorBoard into fold_K/tensorboard.
+    #[arg(long)]
+    tensorboard: bool,
     #[command(flatten)]
     network: NetworkFlags,
     #[command(flatten)]
@@ -139,6 +144,7 @@ impl Train {
             strict: self.strict,
             host_memory_bytes: host_memory.transpose()?,
             stop_at: self.stop_at()?,
+            tensorboard: self.tensorboard,
             ..TrainOptions::new(&self.dataset, self.search.options())
         };
         self.network.apply(&mut options)?;

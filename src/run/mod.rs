@@ -6,9 +6,11 @@
 //!   config.json
 //!   fold_0/
 //!     metrics.jsonl, policy.jsonl, policy.json
+//!     progress.png, report.html: how the training goes
 //!     checkpoint_last, checkpoint_previous (.safetensors): states that a training goes on from
 //!     checkpoint_best, checkpoint_final (.safetensors): weights alone
 //!     validation/<case>.nii.gz, validation/summary.json
+//!     tensorboard/events.out.tfevents.*: where they are wanted
 //! ```
 
 mod checkpoint;

@@ -29,6 +29,8 @@ pub struct Epoch {
     pub learning_rate: f64,
     /// Wall time.
     pub seconds: f64,
+    /// Wall time of the validation within.
+    pub validation_seconds: f64,
     /// Share of an iteration's time spent in making augmented batches.
     pub augment_share: f64,
     /// Share spent in judging candidates.

@@ -3,6 +3,7 @@
 use super::epoch::{Epoch, Mean, MetricsLog, Tally, dice};
 use super::feed::{Feed, plain};
 use super::feeds::Feeds;
+use super::follow::Follower;
 use super::iteration::{Iterated, PolicyStep};
 use super::options::TrainOptions;
 use super::setup::Setup;
@@ -13,6 +14,7 @@ use crate::error::{Error, Result};
 use crate::infer::predictor::WindowOptions;
 use crate::infer::validate::{Validation, validate};
 use crate::metrics::Summary;
+use crate::report::Overlays;
 use crate::run::{CheckpointKind, State, checkpoint_path, write_checkpoint, write_state};
 use crate::search::file::{self, PolicyFile};
 use crate::search::log::{PolicyLine, PolicyLog};
@@ -107,6 +109,7 @@ struct Job<'a> {
     validation_batches: u64,
     metrics: MetricsLog,
     policies: PolicyLog,
+    follower: Follower,
     standing: Standing,
     /// When the last state was written.
     state_written: Instant,
@@ -146,6 +149,7 @@ impl<'a> Job<'a> {
             validation: feeds.validation(epoch, validation_batches)?,
             metrics: MetricsLog::open(&setup.folder.join("metrics.jsonl"), logged)?,
             policies: PolicyLog::open(&setup.folder.join("policy.jsonl"), logged)?,
+            follower: Follower::new(options, &setup.config, epoch)?,
             standing,
             state_written: Instant::now(),
             options,
@@ -156,11 +160,22 @@ impl<'a> Job<'a> {
         })
     }
 
+    /// Trains, and leaves a report of what there is, however it ends.
     fn run(mut self, report: &mut dyn FnMut(Event)) -> Result<Trained> {
+        self.follower.write(Overlays::LeftOut, report);
+        let trained = self.train(report);
+        let validated = trained.as_ref().is_ok_and(|trained| trained.summary.is_some());
+        let overlays = if validated { Overlays::Shown } else { Overlays::LeftOut };
+        self.follower.write(overlays, report);
+        trained
+    }
+
+    fn train(&mut self, report: &mut dyn FnMut(Event)) -> Result<Trained> {
         let mut last = None;
         while self.standing.epoch < self.options.epochs {
             let done = self.epoch(report)?;
             report(Event::Epoch(&done));
+            self.follower.epoch(&done, report);
             last = Some(done);
         }
         let policy = self.policy_path();
@@ -242,11 +257,13 @@ impl<'a> Job<'a> {
             }
         }
         let last = epoch + 1 == options.epochs;
+        let validation = Instant::now();
         let (val_loss, dice) = if last || (epoch + 1).is_multiple_of(options.validate_every) {
             self.validate_online()?
         } else {
             (None, Vec::new())
         };
+        let validation_seconds = validation.elapsed().as_secs_f64();
         self.leave_out(report)?;
         let best = self.standing.average.add(&dice);
         let tally = std::mem::take(&mut self.standing.tally);
@@ -259,6 +276,7 @@ impl<'a> Job<'a> {
             dice_average: self.standing.average.value(),
             learning_rate,
             seconds: seconds_before + begin.elapsed().as_secs_f64(),
+            validation_seconds,
             augment_share: tally.times.share(Stage::Augment),
             policy_share: tally.times.share(Stage::Policy),
             skipped: tally.skipped,

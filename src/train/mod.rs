@@ -4,6 +4,7 @@ mod blueprint;
 mod epoch;
 mod feed;
 mod feeds;
+mod follow;
 mod forecast;
 mod iteration;
 mod job;

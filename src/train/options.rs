@@ -299,6 +299,9 @@ pub struct TrainOptions {
     /// Go on from the latest state in the run's folder.
     #[serde(skip)]
     pub resume: bool,
+    /// Write event files for TensorBoard.
+    #[serde(skip)]
+    pub tensorboard: bool,
 }
 
 impl TrainOptions {
@@ -338,6 +341,7 @@ impl TrainOptions {
             adapter: AdapterChoice::default(),
             checked_shaders: false,
             resume: false,
+            tensorboard: false,
         }
     }
 

@@ -148,3 +148,37 @@ pub fn run_folder(run: &Path, data: &Path, folds: &[usize], patch: [u32; 3]) -> 
     }
     run.display().to_string()
 }
+
+/// Fails where tags do not nest, attributes are not quoted, or an entity is unknown.
+pub fn assert_well_formed(xml: &str) {
+    let mut open: Vec<&str> = Vec::new();
+    let mut rest = xml;
+    while let Some(at) = rest.find('<') {
+        let text = &rest[..at];
+        assert!(!text.contains('>'), "{text}");
+        assert!(!open.is_empty() || text.trim().is_empty(), "text outside the root: {text}");
+        for entity in text.split('&').skip(1) {
+            let known = ["amp;", "lt;", "gt;", "quot;", "#x27;", "#x2f;"];
+            assert!(known.iter().any(|k| entity.starts_with(k)), "&{entity}");
+        }
+        let end = at + rest[at..].find('>').expect("a tag ends");
+        let tag = &rest[at + 1..end];
+        if let Some(name) = tag.strip_prefix('/') {
+            assert_eq!(open.pop(), Some(name));
+        } else {
+            let (tag, closed) = tag.strip_suffix('/').map_or((tag, false), |tag| (tag, true));
+            let (name, attributes) = tag.split_once(' ').unwrap_or((tag, ""));
+            let quoted: Vec<&str> = attributes.split('"').collect();
+            assert_eq!(quoted.len() % 2, 1, "{tag}");
+            let names: Vec<&str> =
+                quoted.iter().step_by(2).map(|n| n.trim()).filter(|n| !n.is_empty()).collect();
+            assert!(names.iter().all(|n| n.ends_with('=') && !n.contains(' ')), "{tag}");
+            assert!((1..names.len()).all(|i| !names[..i].contains(&names[i])), "{tag}");
+            if !closed {
+                open.push(name);
+            }
+        }
+        rest = &rest[end + 1..];
+    }
+    assert!(open.is_empty() && rest.trim().is_empty(), "{open:?} {rest}");
+}

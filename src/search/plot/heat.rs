@@ -1,7 +1,8 @@
 //! Heat maps: the probability of each value over the epochs.
 
 use super::MOST_COLUMNS;
-use super::svg::{Rect, Svg};
+use crate::picture::Rect;
+use crate::picture::svg::Svg;
 use crate::search::log::PolicyLine;
 use std::ops::Range;
 
@@ -45,11 +46,9 @@ pub(super) fn span(length: usize, count: usize, number: usize) -> Range<usize> {
 fn cells(lines: &[&PolicyLine], variable: usize) -> Vec<f64> {
     let mut sums = Vec::new();
     for row in lines.iter().filter_map(|l| l.theta.as_ref()?.rows().get(variable)) {
-        let count = row.len().clamp(1, MOST_CELLS);
-        sums.resize(count, 0.0);
-        for (number, sum) in sums.iter_mut().enumerate() {
-            *sum += row[span(row.len(), count, number)].iter().sum::<f64>();
-        }
+        let cells = merged(row);
+        sums.resize(cells.len(), 0.0);
+        sums.iter_mut().zip(cells).for_each(|(sum, cell)| *sum += cell);
     }
     sums.iter().map(|sum| sum / lines.len() as f64).collect()
 }
@@ -98,6 +97,21 @@ pub(super) fn map(svg: &mut Svg, panel: Rect, lines: &[&PolicyLine], variable: u
     }
     for (shade, cells) in shades.iter().enumerate() {
         svg.cells(cells, &colour(shade as f64 / SHADES as f64));
+    }
+}
+
+/// The probabilities of a row of a distribution's cells: the sum over the values of a cell.
+pub(super) fn merged(row: &[f64]) -> Vec<f64> {
+    let count = row.len().clamp(1, MOST_CELLS);
+    (0..count).map(|number| row[span(row.len(), count, number)].iter().sum()).collect()
+}
+
+/// Draws cells of these probabilities beside each other; `top` has the darkest shade.
+pub(super) fn strip(svg: &mut Svg, panel: Rect, cells: &[f64], top: f64) {
+    let width = panel.width / cells.len().max(1) as f64;
+    for (number, probability) in cells.iter().enumerate() {
+        let cell = Rect { x: panel.x + width * number as f64, width, ..panel };
+        svg.cells(&[cell], &colour(probability / top));
     }
 }
 

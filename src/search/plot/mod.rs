@@ -5,12 +5,13 @@
 //! epochs share a column, so the file stays small.
 
 mod heat;
-mod svg;
+mod latest;
 
-use self::svg::{Rect, Svg};
 use super::log::PolicyLine;
 use super::policy::Policy;
 use super::space::{Field, Space, Variable};
+use crate::picture::Rect;
+use crate::picture::svg::{self, Svg};
 use crate::{Error, Result};
 
 /// Width of the picture; a font of 12 is still readable where it is shown at 400 pixels.
@@ -27,6 +28,8 @@ const GAP: f64 = 4.0;
 const LEFT: f64 = 50.0;
 const RIGHT: f64 = 336.0;
 const PANEL_WIDTH: f64 = 214.0;
+/// Width of a panel that stands alone.
+const PART_WIDTH: f64 = LEFT + PANEL_WIDTH + 12.0;
 /// Columns of a heat map at most; more epochs share one.
 const MOST_COLUMNS: usize = 60;
 
@@ -70,30 +73,53 @@ const ROWS: [Row; 11] = [
 /// # Errors
 /// [`Error::Input`] when no epoch has a distribution, or one of another space than `space`.
 pub fn history(title: &str, space: &Space, lines: &[PolicyLine]) -> Result<String> {
-    let lines: Vec<&PolicyLine> = lines.iter().filter(|line| line.theta.is_some()).collect();
-    let (Some(first), Some(last)) = (lines.first(), lines.last()) else {
-        return Err(Error::Input(format!(
-            "'{title}' has no distribution to draw: give a run whose searcher learns one"
-        )));
-    };
-    let counts = space.counts();
-    if let Some(line) =
-        lines.iter().find(|l| l.theta.as_ref().is_some_and(|t| t.counts() != counts))
-    {
-        return Err(Error::Input(format!(
-            "epoch {} of '{title}' has a distribution of another search space than its \
-             policy.json; draw a run whose files belong together",
-            line.epoch
-        )));
-    }
-    let history = History { epochs: (first.epoch, last.epoch), top: heat::largest(&lines), lines };
-    let rows: Vec<&Row> = ROWS.iter().filter(|row| !row.variables(space).is_empty()).collect();
+    let history = History::new(title, space, lines)?;
+    let rows = rows(space);
     let mut svg = Svg::new(WIDTH, HEAD + ROW * rows.len() as f64);
     history.head(&mut svg, title);
-    for (i, row) in rows.into_iter().enumerate() {
-        history.row(&mut svg, HEAD + ROW * i as f64, row, &row.variables(space));
+    for (i, (row, variables)) in rows.into_iter().enumerate() {
+        history.row(&mut svg, HEAD + ROW * i as f64, row, &variables);
     }
     Ok(svg.finish(&format!("Search of augmentation policies: {title}")))
+}
+
+/// The pictures of a search for a page of HTML: SVG elements that take its width and colours.
+#[derive(Clone, Debug)]
+pub struct HistoryParts {
+    /// The distribution at the end: variables from top to bottom, values from left to right.
+    pub latest: String,
+    /// For each interval or probability the heat map over the epochs, and the most probable
+    /// interval or value over them.
+    pub rows: Vec<[String; 2]>,
+    /// The probability that has the darkest colour in the maps over the epochs.
+    pub top: f64,
+}
+
+/// As [`history`], in parts that each can be read where 360 pixels are all there is.
+///
+/// # Errors
+/// As [`history`].
+pub fn history_parts(title: &str, space: &Space, lines: &[PolicyLine]) -> Result<HistoryParts> {
+    let history = History::new(title, space, lines)?;
+    let theta = history.lines.last().and_then(|line| line.theta.as_ref());
+    let latest = theta.map(|theta| latest::map(space, theta)).unwrap_or_default();
+    let part = |(row, variables): (&Row, Vec<(usize, &Variable)>)| {
+        let mut maps = Svg::new(PART_WIDTH, ROW);
+        history.maps(&mut maps, LEFT, 0.0, row, &variables);
+        let mut courses = Svg::new(PART_WIDTH, ROW);
+        courses.text(LEFT, 20.0, 14.0, "start", &format!("{}, most probable", row.title));
+        history.courses(&mut courses, LEFT, 0.0, row, &variables);
+        let title = |what| format!("{}: {what} over the epochs", row.title);
+        [maps.inline(&title("probabilities")), courses.inline(&title("most probable"))]
+    };
+    let rows = rows(space).into_iter().map(part).collect();
+    Ok(HistoryParts { latest, rows, top: history.top })
+}
+
+/// The rows of a space with their variables.
+fn rows(space: &Space) -> Vec<(&'static Row, Vec<(usize, &Variable)>)> {
+    let all = ROWS.iter().map(|row| (row, row.variables(space)));
+    all.filter(|(_, variables)| !variables.is_empty()).collect()
 }
 
 impl Row {
@@ -113,7 +139,27 @@ struct History<'a> {
     top: f64,
 }
 
-impl History<'_> {
+impl<'a> History<'a> {
+    fn new(title: &str, space: &Space, lines: &'a [PolicyLine]) -> Result<Self> {
+        let lines: Vec<&PolicyLine> = lines.iter().filter(|line| line.theta.is_some()).collect();
+        let (Some(first), Some(last)) = (lines.first(), lines.last()) else {
+            return Err(Error::Input(format!(
+                "'{title}' has no distribution to draw: give a run whose searcher learns one"
+            )));
+        };
+        let counts = space.counts();
+        if let Some(line) =
+            lines.iter().find(|l| l.theta.as_ref().is_some_and(|t| t.counts() != counts))
+        {
+            return Err(Error::Input(format!(
+                "epoch {} of '{title}' has a distribution of another search space than its \
+                 policy.json; draw a run whose files belong together",
+                line.epoch
+            )));
+        }
+        Ok(History { epochs: (first.epoch, last.epoch), top: heat::largest(&lines), lines })
+    }
+
     fn head(&self, svg: &mut Svg, title: &str) {
         svg.text(10.0, 26.0, 18.0, "start", "Search of augmentation policies");
         let (first, last) = self.epochs;
@@ -136,32 +182,40 @@ impl History<'_> {
     }
 
     fn row(&self, svg: &mut Svg, y: f64, row: &Row, variables: &[(usize, &Variable)]) {
+        self.maps(svg, LEFT, y, row, variables);
+        self.courses(svg, RIGHT, y, row, variables);
+    }
+
+    /// The heat maps of a row, with its title and the epochs below.
+    fn maps(&self, svg: &mut Svg, x: f64, y: f64, row: &Row, variables: &[(usize, &Variable)]) {
         let title = match row.high {
             Some(_) => format!("{}, {}", row.title, row.unit),
             None => format!("probability of {}", row.title),
         };
-        svg.text(LEFT, y + 20.0, 14.0, "start", &title);
+        svg.text(x, y + 20.0, 14.0, "start", &title);
         let top = y + 27.0;
         let each = (PANEL - GAP * (variables.len() - 1) as f64) / variables.len() as f64;
         for (place, &(i, variable)) in variables.iter().enumerate() {
             let y = top + (each + GAP) * place as f64;
-            let panel = Rect { x: LEFT, y, width: PANEL_WIDTH, height: each };
+            let panel = Rect { x, y, width: PANEL_WIDTH, height: each };
             heat::map(svg, panel, &self.lines, i, self.top);
             svg.frame(panel);
             ends(svg, panel, variable.value(0), variable.value(variable.count.saturating_sub(1)));
         }
-        self.course(
-            svg,
-            Rect { x: RIGHT, y: top, width: PANEL_WIDTH, height: PANEL },
-            row,
-            variables,
-        );
-        for x in [LEFT, RIGHT] {
-            let y = top + PANEL + 14.0;
-            svg.text(x, y, 12.0, "start", &self.epochs.0.to_string());
-            svg.text(x + PANEL_WIDTH / 2.0, y, 12.0, "middle", "epoch");
-            svg.text(x + PANEL_WIDTH, y, 12.0, "end", &self.epochs.1.to_string());
-        }
+        self.axis(svg, x, top + PANEL + 14.0);
+    }
+
+    /// The most probable interval of a row over the epochs.
+    fn courses(&self, svg: &mut Svg, x: f64, y: f64, row: &Row, variables: &[(usize, &Variable)]) {
+        let panel = Rect { x, y: y + 27.0, width: PANEL_WIDTH, height: PANEL };
+        self.course(svg, panel, row, variables);
+        self.axis(svg, x, panel.bottom() + 14.0);
+    }
+
+    fn axis(&self, svg: &mut Svg, x: f64, y: f64) {
+        svg.text(x, y, 12.0, "start", &self.epochs.0.to_string());
+        svg.text(x + PANEL_WIDTH / 2.0, y, 12.0, "middle", "epoch");
+        svg.text(x + PANEL_WIDTH, y, 12.0, "end", &self.epochs.1.to_string());
     }
 
     /// The most probable interval, or value, of each epoch.

@@ -1,33 +1,10 @@
-//! The few elements of SVG that the plots need.
+//! The few elements of SVG that the pictures need.
 
+use crate::picture::{Anchor, Ink, Mark, Rect, SERIES};
 use std::fmt::Write;
 
-/// A rectangle; y goes down.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Rect {
-    pub x: f64,
-    pub y: f64,
-    pub width: f64,
-    pub height: f64,
-}
-
-impl Rect {
-    pub fn right(&self) -> f64 {
-        self.x + self.width
-    }
-
-    pub fn bottom(&self) -> f64 {
-        self.y + self.height
-    }
-
-    pub fn corners(&self) -> [(f64, f64); 4] {
-        let (right, bottom) = (self.right(), self.bottom());
-        [(self.x, self.y), (right, self.y), (right, bottom), (self.x, bottom)]
-    }
-}
-
 /// A picture in the making; it scales to the width that it is given.
-pub(super) struct Svg {
+pub(crate) struct Svg {
     width: f64,
     height: f64,
     body: String,
@@ -80,19 +57,74 @@ impl Svg {
         let [x, y, width, height] = [r.x, r.y, r.width, r.height].map(short);
         self.push(format!(
             "<rect x=\"{x}\" y=\"{y}\" width=\"{width}\" height=\"{height}\" fill=\"none\" \
-             stroke=\"#595959\"/>"
+             stroke=\"currentColor\" stroke-opacity=\"0.7\"/>"
         ));
     }
 
-    /// The whole document; `title` is what a screen reader says.
+    /// Marks. Lines and dots of a series have its class, `s0`, `s1`..., whose colour is the page's
+    /// to choose; other inks are shades of the page's text colour.
+    pub fn draw(&mut self, marks: &[Mark]) {
+        for mark in marks {
+            match mark {
+                Mark::Line { points, ink, width, dash } => {
+                    let (points, width) = (list(points), short(*width));
+                    let dash = match *dash > 0.0 {
+                        true => format!(" stroke-dasharray=\"{}\"", short(*dash)),
+                        false => String::new(),
+                    };
+                    self.push(format!(
+                        "<polyline{} fill=\"none\" stroke-width=\"{width}\"{dash} \
+                         points=\"{points}\"/>",
+                        ink_of(*ink, "stroke", "line")
+                    ));
+                }
+                Mark::Dot { at, radius, ink } => {
+                    let (x, y, radius) = (short(at.0), short(at.1), short(*radius));
+                    self.push(format!(
+                        "<circle{} cx=\"{x}\" cy=\"{y}\" r=\"{radius}\"/>",
+                        ink_of(*ink, "fill", "fill")
+                    ));
+                }
+                Mark::Bar { rect, ink } => {
+                    let [x, y, width, height] =
+                        [rect.x, rect.y, rect.width, rect.height].map(short);
+                    self.push(format!(
+                        "<rect{} x=\"{x}\" y=\"{y}\" width=\"{width}\" height=\"{height}\"/>",
+                        ink_of(*ink, "fill", "fill")
+                    ));
+                }
+                Mark::Text { at, size, anchor, text } => {
+                    let anchor = match anchor {
+                        Anchor::Start => "start",
+                        Anchor::Middle => "middle",
+                        Anchor::End => "end",
+                    };
+                    self.text(at.0, at.1, *size, anchor, text);
+                }
+            }
+        }
+    }
+
+    /// The whole document, black on white; `title` is what a screen reader says.
     pub fn finish(self, title: &str) -> String {
         let [width, height] = [self.width, self.height].map(short);
         format!(
             "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" \
              width=\"{width}\" height=\"{height}\" role=\"img\" font-family=\"sans-serif\" \
-             fill=\"#1a1a1a\">\n\
+             color=\"#1a1a1a\" fill=\"currentColor\">\n\
              <title>{}</title>\n<rect width=\"{width}\" height=\"{height}\" fill=\"#ffffff\"/>\n\
              {}</svg>\n",
+            escape(title),
+            self.body
+        )
+    }
+
+    /// An element for a page of HTML, whose text colour and width it takes.
+    pub fn inline(self, title: &str) -> String {
+        let [width, height] = [self.width, self.height].map(short);
+        format!(
+            "<svg viewBox=\"0 0 {width} {height}\" role=\"img\" font-family=\"sans-serif\" \
+             fill=\"currentColor\">\n<title>{}</title>\n{}</svg>\n",
             escape(title),
             self.body
         )
@@ -105,10 +137,20 @@ impl Svg {
 }
 
 /// A number with at most two decimals.
-pub(super) fn short(value: f64) -> String {
+pub(crate) fn short(value: f64) -> String {
     let text = format!("{value:.2}");
     let text = text.trim_end_matches('0').trim_end_matches('.');
     if text == "-0" { "0".into() } else { text.to_owned() }
+}
+
+/// The attributes that give a mark its ink: the class of a series, else the property `paint` as a
+/// shade of the text colour.
+fn ink_of(ink: Ink, paint: &str, class: &str) -> String {
+    match ink {
+        Ink::Text => format!(" {paint}=\"currentColor\""),
+        Ink::Faint => format!(" {paint}=\"currentColor\" {paint}-opacity=\"0.15\""),
+        Ink::Series(number) => format!(" class=\"{class} s{}\"", number % SERIES.len()),
+    }
 }
 
 fn list(points: &[(f64, f64)]) -> String {

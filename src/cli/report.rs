@@ -1,0 +1,43 @@
+//! `asng-wgpu report RUN`.
+
+use super::print;
+use crate::error::{Error, Result};
+use crate::report::{Overlays, folds, write_report};
+use std::path::PathBuf;
+
+#[derive(clap::Args, Debug)]
+#[command(after_long_help = "\
+Example:
+  asng-wgpu report runs/heart
+
+Writes fold_K/report.html and fold_K/progress.png of each fold that has begun, and prints their
+paths. The training may be under way; it is not held up. The page is one file without scripts that
+needs no network: curves, the policy over the epochs, and once the fold is validated its metrics and
+the contours of the worst cases, for which the data set must be where it was.")]
+pub(super) struct Report {
+    /// Folder of the run.
+    run: PathBuf,
+    /// One fold alone [default: all that have begun].
+    #[arg(long)]
+    fold: Option<usize>,
+}
+
+impl Report {
+    pub(super) fn run(&self) -> Result<()> {
+        let mut folds = folds(&self.run)?;
+        if let Some(fold) = self.fold {
+            if !folds.contains(&fold) {
+                return Err(Error::Input(format!(
+                    "the run '{}' has not begun fold {fold}; give another --fold",
+                    self.run.display()
+                )));
+            }
+            folds = vec![fold];
+        }
+        for fold in folds {
+            let written = write_report(&self.run, fold, Overlays::Shown)?;
+            print(&format!("{}\n{}", written.html.display(), written.png.display()))?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,72 @@
+//! How a training goes, at any time: `progress.png`, curves at a glance, and `report.html`, one
+//! file with all there is to know of a fold. Both are made from the files of a run alone, whether
+//! it is under way or done; nothing is locked.
+
+mod base64;
+mod charts;
+pub mod events;
+mod overlay;
+mod page;
+mod record;
+mod results;
+mod words;
+
+use crate::run::{RunConfig, fold_folder};
+use crate::{Error, Result, files};
+use record::FoldRecord;
+use std::path::{Path, PathBuf};
+
+/// Whether a report shows the worst validation cases, for which volumes must be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Overlays {
+    /// Shown where the fold is validated.
+    Shown,
+    /// Left out: the rest takes milliseconds.
+    LeftOut,
+}
+
+/// The files of a fold's report.
+#[derive(Clone, Debug)]
+pub struct ReportFiles {
+    /// The page.
+    pub html: PathBuf,
+    /// The curves.
+    pub png: PathBuf,
+}
+
+/// The folds that a run has begun, in order.
+///
+/// # Errors
+/// [`Error::Input`] when the folder is no run or no fold has begun; [`Error::Io`].
+pub fn folds(run: &Path) -> Result<Vec<usize>> {
+    RunConfig::read(run)?;
+    let entries = std::fs::read_dir(run).map_err(|e| Error::io("read the run", run, e))?;
+    let mut folds: Vec<usize> = entries
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.strip_prefix("fold_")?.parse().ok())
+        .filter(|&fold| fold_folder(run, fold).is_dir())
+        .collect();
+    folds.sort_unstable();
+    if folds.is_empty() {
+        return Err(Error::Input(format!(
+            "the run '{}' has no fold yet; wait for its training to begin",
+            run.display()
+        )));
+    }
+    Ok(folds)
+}
+
+/// Writes `progress.png` and `report.html` of a fold from what the run's folder holds, each whole
+/// or not at all.
+///
+/// # Errors
+/// [`Error::Input`] when the folder is no run; [`Error::Io`] when a file cannot be written. Files
+/// of the fold that are missing, cut off or damaged are no errors: the page says what it lacks.
+pub fn write_report(run: &Path, fold: usize, overlays: Overlays) -> Result<ReportFiles> {
+    let record = FoldRecord::read(run, fold)?;
+    let folder = fold_folder(run, fold);
+    let written =
+        ReportFiles { html: folder.join("report.html"), png: folder.join("progress.png") };
+    files::replace(&written.png, &charts::progress(&record)?)?;
+    files::replace(&written.html, page::page(&record, overlays)?.as_bytes())?;
+    Ok(written)
+}
