@@ -12,7 +12,7 @@ const EPOCHS_EQUAL_TIME: u64 = 26;
 const EPOCHS_EARLY: u64 = 11;
 
 /// The network and its training, the same for all.
-const RECIPE: [&str; 10] = [
+const RECIPE: [&str; 12] = [
     "--patch",
     "40,56,40",
     "--features",
@@ -23,6 +23,8 @@ const RECIPE: [&str; 10] = [
     "1000",
     "--iterations",
     "40",
+    "--lr",
+    "3e-3",
 ];
 
 /// How many of the fold's training cases are used.
