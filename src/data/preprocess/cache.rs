@@ -112,8 +112,9 @@ pub(super) struct Stored {
     pub crop_shape: [usize; 3],
 }
 
-/// Name of the text that holds the checksum.
-const CHECKSUM: &str = "checksum";
+/// Name of the text that holds the checksum and, after a space, what is known of the case: one
+/// text, since several have no order in the file and the same case must give the same bytes.
+const CASE: &str = "case";
 
 /// BLAKE3 over text, image and labels, each with its length.
 fn checksum(text: &str, image: &[u8], labels: &[u8]) -> String {
@@ -138,7 +139,7 @@ pub(super) fn write_case(path: &Path, stored: &Stored, voxels: &Voxels) -> Resul
         ("labels", view(Dtype::U8, vec![d, h, w], &voxels.labels)?),
     ];
     let checksum = checksum(&text, image, &voxels.labels);
-    let metadata = HashMap::from([("case".into(), text), (CHECKSUM.into(), checksum)]);
+    let metadata = HashMap::from([(CASE.into(), format!("{checksum} {text}"))]);
     let bytes = safetensors::serialize(tensors, Some(metadata)).map_err(|e| encode(&e))?;
     files::replace(path, &bytes)
 }
@@ -160,15 +161,15 @@ pub(super) fn read_case(path: &Path) -> Result<(Stored, Voxels)> {
         ))
     };
     let (_, metadata) = SafeTensors::read_metadata(&bytes).map_err(|_| broken())?;
-    let text = |name| metadata.metadata().as_ref().and_then(|m| m.get(name)).ok_or_else(broken);
-    let (text, known) = (text("case")?, text(CHECKSUM)?);
+    let case = metadata.metadata().as_ref().and_then(|m| m.get(CASE)).ok_or_else(broken)?;
+    let (known, text) = case.split_once(' ').ok_or_else(broken)?;
     let stored: Stored = serde_json::from_str(text).map_err(|_| broken())?;
     let tensors = SafeTensors::deserialize(&bytes).map_err(|_| broken())?;
     let part = |name: &str, kind: Dtype| {
         tensors.tensor(name).ok().filter(|t| t.dtype() == kind).ok_or_else(broken)
     };
     let (image, labels) = (part("image", Dtype::F32)?.data(), part("labels", Dtype::U8)?.data());
-    if *known != checksum(text, image, labels) {
+    if known != checksum(text, image, labels) {
         return Err(broken());
     }
     let value = |b: &[u8]| f32::from_le_bytes([b[0], b[1], b[2], b[3]]);
