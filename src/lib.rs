@@ -1,9 +1,10 @@
 //! Trains 3D U-Nets for medical image segmentation on any GPU that wgpu drives,
 //! and searches the data augmentation while it trains (Xu, Li, Zhu, MICCAI 2020).
 //!
-//! Layers, each using only those below it: `cli`; `train`, `infer`, `search`;
-//! `nn`, `augment`; `ops`; `gpu`. Beside them `data`, `metrics` and `reference`
-//! work on the CPU alone; `crash`, `error`, `files` and `host` serve all. See ARCHITECTURE.md.
+//! Layers, each using only those below it: `cli`; `train`; `report`; `infer`, `preview`;
+//! `search`, `run`; `nn`, `augment`; `ops`; `gpu`. Beside them `data`, `metrics`, `picture` and
+//! `reference` work on the CPU alone; `crash`, `error`, `files` and `host` serve all. See
+//! ARCHITECTURE.md.
 
 #![deny(unsafe_code)]
 

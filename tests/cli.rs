@@ -195,6 +195,7 @@ fn wrong_input_is_one_sentence_and_an_exit_code() {
         (&["train", &data, "--patch", "16,16,16", "--levels", "6"], 2, "--levels 6"),
         (&["train", &data, "--patch", "16,16"], 2, "--patch"),
         (&["train", &data, "--searcher", "magic"], 2, "magic"),
+        (&["train", &data, "--searcher", "none", "--mirror-axes", "h"], 2, "--mirror-axes"),
         (&["train", &data, "--lambda", "1"], 2, "--lambda"),
         (&["train", &data, "--searcher", "fixed"], 2, "--policy"),
         (&["train", &data, "--searcher", "fixed", "--policy", "none.json"], 1, "none.json"),

@@ -12,25 +12,7 @@
 // mask is known before anything is written. Leaves at once where the sample has no gamma.
 // FLOPs: 60 a voxel and block; bytes: 32 a voxel and block. Runs on every device.
 
-struct Record {
-    box_shape: vec3<u32>,
-    flags: u32,
-    box_start: vec3<i32>,
-    alpha: f32,
-    case_shape: vec3<i32>,
-    sigma: f32,
-    centre: vec3<f32>,
-    key_low: u32,
-    row0: vec3<f32>,
-    key_high: u32,
-    row1: vec3<f32>,
-    pad1: u32,
-    row2: vec3<f32>,
-    pad2: u32,
-    radius: vec3<u32>,
-    pad3: u32,
-    gamma: array<vec4<f32>, 2>,
-}
+{% include "warp/record" %}
 
 struct Params {
     sample: u32,

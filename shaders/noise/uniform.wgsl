@@ -13,25 +13,7 @@
 // Runs on every device. Drawing the noise again inside the first smoothing pass would save one
 // buffer, but the smoothing then could not be fed with given noise.
 
-struct Record {
-    box_shape: vec3<u32>,
-    flags: u32,
-    box_start: vec3<i32>,
-    alpha: f32,
-    case_shape: vec3<i32>,
-    sigma: f32,
-    centre: vec3<f32>,
-    key_low: u32,
-    row0: vec3<f32>,
-    key_high: u32,
-    row1: vec3<f32>,
-    pad1: u32,
-    row2: vec3<f32>,
-    pad2: u32,
-    radius: vec3<u32>,
-    pad3: u32,
-    gamma: array<vec4<f32>, 2>,
-}
+{% include "warp/record" %}
 
 struct Params {
     sample: u32,

@@ -14,25 +14,7 @@
 // 3 coefficients [C][box] f32. One invocation: a line of one channel.
 // FLOPs: 6 a voxel; bytes: 16 a voxel. Runs on every device.
 
-struct Record {
-    box_shape: vec3<u32>,
-    flags: u32,
-    box_start: vec3<i32>,
-    alpha: f32,
-    case_shape: vec3<i32>,
-    sigma: f32,
-    centre: vec3<f32>,
-    key_low: u32,
-    row0: vec3<f32>,
-    key_high: u32,
-    row1: vec3<f32>,
-    pad1: u32,
-    row2: vec3<f32>,
-    pad2: u32,
-    radius: vec3<u32>,
-    pad3: u32,
-    gamma: array<vec4<f32>, 2>,
-}
+{% include "warp/record" %}
 
 struct Params {
     sample: u32,

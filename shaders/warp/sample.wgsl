@@ -17,28 +17,11 @@
 // them; lanes are neighbours along W. No axis's labels are looped over: of at most 8 corners only
 // equal labels are summed.
 // FLOPs: 60 + 16 C a voxel (CUBIC: 60 + 170 C), and 130 for the label; bytes: 4 (8 C + 8) read at
-// most (CUBIC: 4 (64 C + 8)), 16 blocks + 4 written a voxel. Runs on every device. Lost: one voxel an invocation (on a software device the
-// record's 36 floats then cost more than the 16 corners).
+// most (CUBIC: 4 (64 C + 8)), 16 blocks + 4 written a voxel. Runs on every device.
+// Lost: one voxel an invocation (on a software device the record's 36 floats then cost more than the
+// 16 corners).
 
-struct Record {
-    box_shape: vec3<u32>,
-    flags: u32,
-    box_start: vec3<i32>,
-    alpha: f32,
-    case_shape: vec3<i32>,
-    sigma: f32,
-    centre: vec3<f32>,
-    key_low: u32,
-    row0: vec3<f32>,
-    key_high: u32,
-    row1: vec3<f32>,
-    pad1: u32,
-    row2: vec3<f32>,
-    pad2: u32,
-    radius: vec3<u32>,
-    pad3: u32,
-    gamma: array<vec4<f32>, 2>,
-}
+{% include "warp/record" %}
 
 struct Params {
     shape: vec3<u32>,

@@ -106,9 +106,8 @@ impl Augmenter {
             Noise { draws, sample, shape, out: noise }.lower(l)?;
             GaussianSmooth { draws, taps, sample, shape, from: noise, to: displacement }
                 .lower(l)?;
-            let coefficients = self.prefilter(l, draws, sample);
-            let warp = self.warp(draws, sample, image, labels);
-            Warp { displacement: Some(displacement), coefficients, ..warp }.lower(l)?;
+            let displacement = Some(displacement);
+            Warp { displacement, ..self.warp(l, draws, sample, image, labels) }.lower(l)?;
             Gamma { draws, sample, image }.lower(l)?;
         }
         Ok(())
@@ -128,9 +127,7 @@ impl Augmenter {
     ) -> Result<()> {
         let (draws, _) = self.check(l, candidate, image)?;
         for sample in 0..self.spec.batch {
-            let coefficients = self.prefilter(l, draws, sample);
-            let warp = self.warp(draws, sample, image, labels);
-            Warp { coefficients, ..warp }.lower(l)?;
+            self.warp(l, draws, sample, image, labels).lower(l)?;
         }
         Ok(())
     }
@@ -148,15 +145,22 @@ impl Augmenter {
         Some(coefficients)
     }
 
-    /// The linear warp of a sample without displacement.
-    fn warp(&self, draws: SlotId, sample: u32, image: View, labels: SlotId) -> Warp {
+    /// The warp of a sample without displacement; appends the prefilter that it needs.
+    fn warp(
+        &self,
+        l: &mut Lowering,
+        draws: SlotId,
+        sample: u32,
+        image: View,
+        labels: SlotId,
+    ) -> Warp {
         let (source, source_labels) = self.sources[sample as usize];
         Warp {
             draws,
             sample,
             source,
             source_labels,
-            coefficients: None,
+            coefficients: self.prefilter(l, draws, sample),
             label_interpolation: self.spec.interpolation.labels,
             displacement: None,
             image,

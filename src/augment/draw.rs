@@ -132,7 +132,7 @@ fn product(a: &[[f64; 3]; 3], b: &[[f64; 3]; 3]) -> [[f64; 3]; 3] {
 }
 
 /// Draws one sample's transforms. `channels` exponents are drawn for gamma;
-/// `mirror_enabled` false leaves mirroring out without changing anything else.
+/// axes that are not `mirrored` stay as they are without changing anything else.
 pub fn draw(policy: &Policy, channels: usize, mirrored: Axes, rng: &mut ChaCha8Rng) -> Draw {
     let coin = unit(rng);
     let chosen = policy.one_of.then(|| choose(policy, coin));

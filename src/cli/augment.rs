@@ -36,7 +36,10 @@ pub(super) struct Augment {
     #[arg(
         long,
         value_name = "DRAWS",
-        conflicts_with_all = ["count", "seed", "policy", "fold", "patch", "no_mirror", "mirror_axes", "interpolation", "label_interpolation", "Values"]
+        conflicts_with_all = [
+            "count", "seed", "policy", "fold", "patch", "no_mirror", "mirror_axes", "interpolation",
+            "label_interpolation", "Values",
+        ]
     )]
     replay: Option<PathBuf>,
     /// Number of draws.

@@ -28,8 +28,8 @@ that row. `mean` averages a case's labels. The interval covers the mean differen
 (percentiles of 10000 bootstrap resamples of the cases). p is that of Wilcoxon's two-sided
 signed-rank test as SciPy computes it by default: zeros dropped, exact for up to 50 cases (13
 with ties or zeros), otherwise the normal approximation corrected for ties. p is not corrected
-for the number of rows. Of runs joined by commas each case has the mean of its values, so the interval
-tells how cases differ, not how seeds do.")]
+for the number of rows. Of runs joined by commas each case has the mean of its finite values, so
+the interval tells how cases differ, not how seeds do.")]
 pub(super) struct Compare {
     /// Runs, folders with a summary.json, or summary.json files; several joined by commas, such as
     /// the seeds of one setting, count as one by their mean. The first is the baseline.

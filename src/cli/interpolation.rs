@@ -5,11 +5,11 @@ use crate::ops::warp::{ImageInterpolation, Interpolation, LabelInterpolation};
 #[derive(clap::Args, Debug)]
 pub(super) struct InterpolationFlags {
     /// How augmentation reads an image between voxels: trilinear, or by a cubic B-spline as nnU-Net
-    /// v1 does [default: linear].
+    /// v1 does [default: linear, or as the run].
     #[arg(long, value_enum)]
     pub interpolation: Option<ImageInterpolation>,
     /// How it reads labels: the one with the most weight among the neighbours, or that of the
-    /// nearest voxel [default: linear].
+    /// nearest voxel [default: linear, or as the run].
     #[arg(long, value_enum)]
     pub label_interpolation: Option<LabelInterpolation>,
 }

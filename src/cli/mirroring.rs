@@ -7,8 +7,8 @@ pub(super) struct MirrorFlags {
     /// Do not mirror.
     #[arg(long)]
     no_mirror: bool,
-    /// Mirror these axes alone, of d, h and w joined by commas: d is the coarsest axis of the voxels
-    /// or the files' last, w the files' first [default: all].
+    /// Mirror these axes alone, of d, h and w joined by commas: the files' z, y and x, but the axis
+    /// of the coarsest voxels comes first [default: all, or those of the run].
     #[arg(long, value_name = "AXES", conflicts_with = "no_mirror")]
     mirror_axes: Option<Axes>,
 }

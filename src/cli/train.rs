@@ -15,7 +15,9 @@ use crate::crash;
 use crate::data::Axes;
 use crate::error::{Error, Result};
 use crate::nn::step::Optimizer;
-use crate::train::{Schedule, TrainOptions, fold_count, is_finished, is_trained, train};
+use crate::train::{
+    Schedule, SearcherKind, TrainOptions, fold_count, is_finished, is_trained, train,
+};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -147,6 +149,13 @@ impl Train {
             tensorboard: self.tensorboard,
             ..TrainOptions::new(&self.dataset, self.search.options())
         };
+        let mirrors = self.mirror.axes().is_some_and(|axes| !axes.is_empty());
+        if mirrors && options.search.searcher == SearcherKind::None {
+            return Err(Error::Usage(
+                "--searcher none does not mirror; drop --mirror-axes or use another searcher"
+                    .into(),
+            ));
+        }
         self.network.apply(&mut options)?;
         options.check()?;
         Ok(options)

@@ -35,5 +35,6 @@ sources![
     "smooth/gaussian",
     "spline/prefilter",
     "stage/copy",
+    "warp/record",
     "warp/sample",
 ];

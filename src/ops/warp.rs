@@ -4,6 +4,8 @@ use super::Lowering;
 use super::tensor::{Place, Tensors, View, blocks_of};
 use crate::error::{Error, Result};
 use crate::gpu::{Binding, Dispatch, Kernel, SlotId, linear_groups};
+use clap::ValueEnum;
+use serde::{Deserialize, Serialize};
 
 /// Largest number of channels of an augmented image.
 pub const MAX_CHANNELS: usize = 8;
@@ -25,17 +27,7 @@ pub mod flags {
 }
 
 /// How an image is read between voxels (`--interpolation`).
-#[derive(
-    Clone,
-    Copy,
-    Debug,
-    Default,
-    PartialEq,
-    Eq,
-    serde::Serialize,
-    serde::Deserialize,
-    clap::ValueEnum,
-)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum ImageInterpolation {
     /// Trilinear.
@@ -46,17 +38,7 @@ pub enum ImageInterpolation {
 }
 
 /// How labels are read between voxels (`--label-interpolation`).
-#[derive(
-    Clone,
-    Copy,
-    Debug,
-    Default,
-    PartialEq,
-    Eq,
-    serde::Serialize,
-    serde::Deserialize,
-    clap::ValueEnum,
-)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum LabelInterpolation {
     /// The label with the most weight among the eight neighbours.
@@ -67,7 +49,7 @@ pub enum LabelInterpolation {
 }
 
 /// How a source is read between voxels.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Interpolation {
     /// Of images.
     pub image: ImageInterpolation,

@@ -140,9 +140,11 @@ fn drawn(options: &PreviewOptions) -> Result<(Listing, Source)> {
     let run = options.policy.as_ref().filter(|p| p.is_dir());
     let config = run.map(|run| RunConfig::read(run)).transpose()?;
     let source = open(options, config.as_ref().map(|c| &c.preprocessing))?;
-    let of_run = config.as_ref().map(|c| c.interpolation).unwrap_or_default();
-    let of_config = config.as_ref().map_or(Axes::ALL, |c| c.mirror);
-    let mirror = options.mirror.unwrap_or(of_config);
+    let (mirror, interpolation) = match &config {
+        Some(config) => (config.mirror, config.interpolation),
+        None => (Axes::ALL, Interpolation::default()),
+    };
+    let mirror = options.mirror.unwrap_or(mirror);
     let image = &source.image;
     let place = place(&source, options.patch)?;
     let mut draws = Vec::new();
@@ -169,8 +171,8 @@ fn drawn(options: &PreviewOptions) -> Result<(Listing, Source)> {
         preprocessing: source.preprocessing.clone(),
         dummy_2d: is_dummy_2d(source.preprocessing.spacing_mm),
         interpolation: Interpolation {
-            image: options.interpolation.unwrap_or(of_run.image),
-            labels: options.label_interpolation.unwrap_or(of_run.labels),
+            image: options.interpolation.unwrap_or(interpolation.image),
+            labels: options.label_interpolation.unwrap_or(interpolation.labels),
         },
         patch_start: place.patch_start.map(i64::from),
         patch: place.patch,

@@ -1,8 +1,7 @@
 //! `config.json`: everything that a run resolved before it began.
 
-use crate::data::Axes;
-use crate::data::Preprocessing;
 use crate::data::split::Fold;
+use crate::data::{Axes, Preprocessing};
 use crate::nn::plan::NetworkPlan;
 use crate::ops::warp::Interpolation;
 use crate::{Error, Result, files};

@@ -98,7 +98,7 @@ impl Trainer {
                 clock.lap(gpu, Stage::Weights)?;
             }
         }
-        for number in if at_once { 0..0 } else { 0..steps } {
+        for number in (0..steps).filter(|_| !at_once) {
             session.step(number, learning_rate)?;
             clock.lap(gpu, Stage::Weights)?;
         }

@@ -157,16 +157,26 @@ impl<'a> Wanted<'a> {
         let TrainOptions { optimizer, batch_dice, .. } = *self.options;
         let plan = self.network(patch, features)?;
         let most = plan.levels();
-        let mut recompute = most.min(self.options.recompute as usize);
-        loop {
+        let least = most.min(self.options.recompute as usize);
+        let made = |recompute: usize| {
             let spec = self.spec(caps, patch, recompute);
-            let blueprint =
-                Blueprint::new(caps, variant, optimizer, batch_dice, plan.clone(), spec)?;
-            if recompute == most || fits(&blueprint) {
-                return Ok(blueprint);
-            }
-            recompute += 1;
+            Blueprint::new(caps, variant, optimizer, batch_dice, plan.clone(), spec)
+        };
+        let first = made(least)?;
+        if least == most || fits(&first) {
+            return Ok(first);
         }
+        // The memory only falls: what does not fit with all made again does not with fewer.
+        let last = made(most)?;
+        if fits(&last) {
+            for recompute in least + 1..most {
+                let blueprint = made(recompute)?;
+                if fits(&blueprint) {
+                    return Ok(blueprint);
+                }
+            }
+        }
+        Ok(last)
     }
 
     /// The training for the patch that was asked for, or for the largest one up to the median

@@ -11,8 +11,8 @@ const NORM: usize = 4;
 pub(super) struct Outcome {
     /// Training loss of its augmented batch.
     pub train_loss: f64,
-    /// Mean loss of the validation batches after its trial step; NaN when its gradient was not
-    /// finite, 0 without one.
+    /// Mean loss of the validation batches after its trial step, 0 without batches; NaN when its
+    /// gradient was not finite.
     pub validation_loss: f64,
 }
 

@@ -354,13 +354,13 @@ mod tests {
         let turns = [[true, false, false], [false, true, true]];
         // At once: to the bit what two iterations of one candidate make.
         let mut single = session(ONE, MEAN, 1);
-        let mut gradients_at_start = Vec::new();
+        let mut losses = Vec::new();
         for turn in turns {
             single.augment(&draws(turn)).unwrap();
             single.learn().unwrap();
             single.keep(0).unwrap();
             single.step(0, 1e-3).unwrap();
-            gradients_at_start.push(single.finish().unwrap().0[0].train_loss);
+            losses.push(single.finish().unwrap().0[0].train_loss);
         }
         let two = Candidates { weights: 2, judged: 0 };
         let mut each = session(two, CandidateUpdates::Each, 1);
@@ -373,7 +373,7 @@ mod tests {
         }
         let (outcomes, skipped) = each.finish().unwrap();
         assert_eq!((skipped, each.steps()), (0, 2));
-        assert_eq!(outcomes.iter().map(|o| o.train_loss).collect::<Vec<_>>(), gradients_at_start);
+        assert_eq!(outcomes.iter().map(|o| o.train_loss).collect::<Vec<_>>(), losses);
         assert!(each.weights().unwrap() == single.weights().unwrap());
 
         // Judged at the same weights: the second gradient is that of the initial weights.
@@ -387,7 +387,7 @@ mod tests {
         let before = judged.weights().unwrap();
         (0..2).for_each(|number| judged.step(number, 1e-3).unwrap());
         let (outcomes, _) = judged.finish().unwrap();
-        assert_eq!(outcomes[0].train_loss, gradients_at_start[0]);
+        assert_eq!(outcomes[0].train_loss, losses[0]);
         assert_eq!(judged.steps(), 2);
         let (first, last) = (before, judged.weights().unwrap());
         let moved = first.iter().zip(&last).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);

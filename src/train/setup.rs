@@ -65,7 +65,8 @@ impl Setup {
         let dataset = Dataset::open(&options.dataset)?;
         let settled = |kind: check::Kind| match kind {
             check::Kind::Orientation => options.reorient,
-            check::Kind::Sides => options.mirror.is_empty() || searcher.name() == "none",
+            // Who names the axes has thought of the sides.
+            check::Kind::Sides => options.mirror != Axes::ALL || searcher.name() == "none",
             _ => false,
         };
         for (kind, sentence) in check::quick(&dataset)? {
@@ -126,7 +127,7 @@ impl Setup {
         let wanted = Wanted::new(options, &dataset, fingerprint, &preprocessing, searching);
         let blueprint = wanted.choose(gpu.caps(), variant)?;
         let plan = blueprint.net.plan.clone();
-        let capacity = wanted.spec(gpu.caps(), plan.patch, 0).source_voxels;
+        let capacity = blueprint.augmenter.spec().capacity;
         let mirror = if searcher.name() == "none" { Axes::NONE } else { options.mirror };
         let config = RunConfig {
             version: CONFIG_VERSION,
