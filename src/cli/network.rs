@@ -35,8 +35,8 @@ pub(super) struct NetworkFlags {
     #[arg(long, value_name = "SIZE")]
     memory: Option<String>,
     /// Levels, from the full resolution on, whose activations are made again in the backward pass
-    /// instead of kept: less memory for a little time, the same result [default: as many as --memory
-    /// needs].
+    /// instead of kept: less memory for one more pass over them, the same result [default: as many
+    /// as --memory needs].
     #[arg(long, value_name = "LEVELS")]
     recompute: Option<u32>,
     /// A plan that `plan` wrote; other flags win over it.
