@@ -137,6 +137,22 @@ fn conv3d_of_random_shapes() {
     });
 }
 
+/// Enough work for the tallest tiles, with rows and channels that do not fill them, wide and narrow.
+#[test]
+fn conv3d_of_tall_tiles() {
+    let mut failures = Vec::new();
+    for (shape, segments, co) in
+        [([1, 12, 3, 37, 41], &[5, 7][..], 13), ([1, 32, 8, 40, 3], &[32], 31)]
+    {
+        let case = conv_case(shape, segments, co, ([3; 3], [1; 3], false), true);
+        for variant in ConvVariant::available(gpu().caps()) {
+            let outcome = conv(&case, gpu().caps(), variant, variant.operand());
+            failures.extend(outcome.err().map(|e| named(&case, variant, e)));
+        }
+    }
+    report(failures);
+}
+
 /// A norm of random numbers with another offset and spread a channel.
 fn norm_case([n, c, d, h, w]: [u32; 5], slope: f32, two: bool, seed: u32) -> NormCase {
     let (c, voxels) = (c as usize, (d * h * w) as usize);

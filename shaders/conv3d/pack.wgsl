@@ -4,6 +4,8 @@
 //   ((((tile * ci_blocks + ci_block) * k0 + t0) * k1 + t1) * k2 + t2) * 4T + c * T + t
 // holds w[co = 4 (tile T + t) + 0..3][ci = 4 ci_block + c][tap + step * (t0, t1, t2)]. Which axes
 // the three loops are is the reader's choice: d, h, w for simt, d, w, h for subgroup.
+// WINOGRAD = 1: the three taps of the innermost loop become the four factors of F(2,3):
+// g0, (g0 + g1 + g2) / 2, (g0 - g1 + g2) / 2, g2; k2 is then 4.
 // Physical channels that pad a segment get 0. Canonical index of a weight:
 // co * co_stride + ci * ci_stride + tap, so that the same kernel serves both directions.
 // One invocation: one vec4. Bytes: 16 read and 16 written a vec4. For every device.
@@ -29,6 +31,11 @@ fn weight(co_physical: u32, ci: u32, tap: u32) -> f32 {
     return w[(p.co_first + co_physical) * p.co_stride + ci * p.ci_stride + tap];
 }
 
+fn weights(co: u32, ci: u32, tap: i32) -> vec4<f32> {
+    let t = u32(tap);
+    return vec4(weight(co, ci, t), weight(co + 1u, ci, t), weight(co + 2u, ci, t), weight(co + 3u, ci, t));
+}
+
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
     let i = (group.y * 32768u + group.x) * 64u + local;
@@ -48,7 +55,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     rest /= p.k0;
     let ci_block = rest % p.ci_blocks;
     let tile = rest / p.ci_blocks;
-    let tap = u32(p.tap + p.step0 * i32(t0) + p.step1 * i32(t1) + p.step2 * i32(t2));
+    let tap = p.tap + p.step0 * i32(t0) + p.step1 * i32(t1);
     // Physical to logical input channel: the second segment begins at a block of its own.
     var ci = (p.ci_first + ci_block) * 4u + c;
     if ci >= p.segment_padded {
@@ -57,7 +64,16 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         ci = p.ci_count;
     }
     let co = (tile * p.t_blocks + t) * 4u;
-    let value = vec4(weight(co, ci, tap), weight(co + 1u, ci, tap), weight(co + 2u, ci, tap), weight(co + 3u, ci, tap));
+{% if WINOGRAD == 1 %}
+    let g0 = weights(co, ci, tap);
+    let g1 = weights(co, ci, tap + p.step2);
+    let g2 = weights(co, ci, tap + 2 * p.step2);
+    let sign = select(1.0, -1.0, t2 == 2u);
+    let mixed = 0.5 * ((g0 + g2) + sign * g1);
+    let value = select(mixed, select(g0, g2, t2 == 3u), t2 % 3u == 0u);
+{% else %}
+    let value = weights(co, ci, tap + p.step2 * i32(t2));
+{% endif %}
 {% if TEXTURE == 1 %}
     textureStore(packed, vec3(i32(i % 1024u), i32(i / 1024u), 0), value);
 {% else %}

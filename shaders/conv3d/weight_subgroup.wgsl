@@ -5,12 +5,15 @@
 // partial: vec4 over output channels, [chunk][co_tile][ci_tile][td][tw][th][c 4 C][t T].
 // A workgroup is one subgroup: {{ T }} output blocks x {{ C }} input blocks x one (td, tw) x all th, over
 // one chunk of planes (n, d). Lanes are points (2^shift along w, the rest along h), {{ ROWS }} rows a
-// lane and turn, so that an accumulator is loaded and stored once for {{ ROWS }} multiply-adds and a
+// lane and turn, so that an accumulator is loaded and stored once for several multiply-adds and a
 // row of x serves all th; lanes are added at the end. Points outside read dy = 0; blocks beyond the
 // last are left out by conv3d/weight_sum.
 // Workgroups: x (td, tw), y ci_tile, z (co_tile, chunk).
 //
-// FLOPs: 2 * 16 T C KH a point and workgroup. For CPU adapters; see conv3d/gather_subgroup for what
+// WINOGRAD = 1: three taps along h at stride 1 by F(3,2), the transpose of conv3d/gather_subgroup's
+// F(2,3): of two rows 4 products in place of 6, summed as such and turned into taps at the end.
+//
+// FLOPs: 2 * 16 T C KH a point and workgroup, of which F(3,2) spares a third. For CPU adapters; see conv3d/gather_subgroup for what
 // costs there.
 struct Params {
     q_d: u32, q_h: u32, q_w: u32, planes: u32,
@@ -43,8 +46,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_invocation_id
     let lanes_h = {{ LANES }}u >> p.shift;
     let lane_w = i32(lane & ((1u << p.shift) - 1u));
     let lane_h = i32(lane >> p.shift);
-    let row_step = i32(lanes_h) * p.step_h;
-{% for th in range(KH) %}{% for c in range(4 * C) %}{% for t in range(T) %}
+{% set SUMS = 4 if WINOGRAD == 1 else KH %}
+{% for th in range(SUMS) %}{% for c in range(4 * C) %}{% for t in range(T) %}
     var a{{ th }}_{{ c }}_{{ t }} = vec4(0.0);
 {% endfor %}{% endfor %}{% endfor %}
     let end = min((chunk + 1u) * p.chunk_planes, p.planes);
@@ -65,20 +68,41 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_invocation_id
 {% endfor %}
         for (var h0 = 0; h0 < i32(p.q_h); h0 += i32(lanes_h * {{ ROWS }}u)) {
             for (var w0 = 0; w0 < i32(p.q_w); w0 += 1 << p.shift) {
-                let h = h0 + lane_h;
+                let h = h0 + lane_h * {{ ROWS }};
                 let w = w0 + lane_w;
                 let xh = h * p.step_h + p.offset_h;
                 let xw = w * p.step_w + p.offset_w + tw;
 {% for r in range(ROWS) %}{% for t in range(T) %}
-                let g{{ r }}_{{ t }} = textureLoad(dy, vec3(w, h + {{ r }} * i32(lanes_h), yz{{ t }}));
+                let g{{ r }}_{{ t }} = textureLoad(dy, vec3(w, h + {{ r }}, yz{{ t }}));
 {% endfor %}{% endfor %}
 {% for c in range(C) %}{% for r in range(ROWS) %}{% for th in range(KH) %}{% if r == 0 or th + STEP >= KH %}
-                let x{{ r * STEP + th }}_{{ c }} = textureLoad(x, vec3(xw, xh + {{ r }} * row_step + {{ th }}, xz{{ c }}));
+                let x{{ r * STEP + th }}_{{ c }} = textureLoad(x, vec3(xw, xh + {{ r }} * p.step_h + {{ th }}, xz{{ c }}));
 {% endif %}{% endfor %}{% endfor %}{% endfor %}
+{% if WINOGRAD == 1 %}
+{% for r in range(0, ROWS, 2) %}
+{% for t in range(T) %}
+                let s{{ r }}_0_{{ t }} = g{{ r }}_{{ t }};
+                let s{{ r }}_1_{{ t }} = g{{ r }}_{{ t }} + g{{ r + 1 }}_{{ t }};
+                let s{{ r }}_2_{{ t }} = g{{ r }}_{{ t }} - g{{ r + 1 }}_{{ t }};
+                let s{{ r }}_3_{{ t }} = g{{ r + 1 }}_{{ t }};
+{% endfor %}
+{% for c in range(C) %}
+                let u{{ r }}_0_{{ c }} = x{{ r }}_{{ c }} - x{{ r + 2 }}_{{ c }};
+                let u{{ r }}_1_{{ c }} = x{{ r + 1 }}_{{ c }} + x{{ r + 2 }}_{{ c }};
+                let u{{ r }}_2_{{ c }} = x{{ r + 2 }}_{{ c }} - x{{ r + 1 }}_{{ c }};
+                let u{{ r }}_3_{{ c }} = x{{ r + 3 }}_{{ c }} - x{{ r + 1 }}_{{ c }};
+{% endfor %}
+{% endfor %}
+{% for k in range(4) %}{% for c in range(4 * C) %}{% for t in range(T) %}
+                a{{ k }}_{{ c }}_{{ t }} += s0_{{ k }}_{{ t }} * u0_{{ k }}_{{ c // 4 }}[{{ c % 4 }}]{% for r in range(2, ROWS, 2) %}
+                    + s{{ r }}_{{ k }}_{{ t }} * u{{ r }}_{{ k }}_{{ c // 4 }}[{{ c % 4 }}]{% endfor %};
+{% endfor %}{% endfor %}{% endfor %}
+{% else %}
 {% for th in range(KH) %}{% for c in range(4 * C) %}{% for t in range(T) %}
                 a{{ th }}_{{ c }}_{{ t }} += g0_{{ t }} * x{{ th }}_{{ c // 4 }}[{{ c % 4 }}]{% for r in range(1, ROWS) %}
                     + g{{ r }}_{{ t }} * x{{ r * STEP + th }}_{{ c // 4 }}[{{ c % 4 }}]{% endfor %};
 {% endfor %}{% endfor %}{% endfor %}
+{% endif %}
             }
         }
     }
@@ -86,7 +110,12 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_invocation_id
     let out = tiles * {{ KH * 4 * C * T }}u;
 {% for th in range(KH) %}{% for c in range(4 * C) %}{% for t in range(T) %}
     {
+{% if WINOGRAD == 0 %}
         let sum = over_lanes(a{{ th }}_{{ c }}_{{ t }});
+{% else %}
+        let mixed = 0.5 * (a1_{{ c }}_{{ t }} {{ "-" if th == 1 else "+" }} a2_{{ c }}_{{ t }});
+        let sum = over_lanes(mixed{% if th != 1 %} + a{{ 0 if th == 0 else 3 }}_{{ c }}_{{ t }}{% endif %});
+{% endif %}
         if lane == 0u {
             partial[out + {{ (th * 4 * C + c) * T + t }}u] = sum;
         }

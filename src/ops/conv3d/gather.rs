@@ -3,6 +3,7 @@
 
 use super::FLOPS_A_DISPATCH;
 use super::Geometry;
+use super::tile::Tile;
 use crate::error::{Error, Result};
 use crate::gpu::{Binding, Dispatch, Kernel, Lifetime, SlotId, linear_groups};
 use crate::ops::stage::Stage;
@@ -178,20 +179,6 @@ struct Params {
     pad: [u32; 3],
 }
 
-/// Register tiles of the subgroup variant: points of a lane along h, channel blocks, and the speed
-/// that benches gave on llvmpipe. Tiles between and beyond are slower: more rows or blocks spill
-/// over the instruction cache, fewer load more than they compute.
-const TILES: [(u32, u32, f32); 3] = [(4, 4, 1.0), (8, 3, 0.85), (4, 2, 0.85)];
-
-/// The rows and blocks that finish so many points along h and channel blocks first.
-fn subgroup_tile(points: u32, blocks: u32) -> (u32, u32) {
-    let time = |&(rows, t, speed): &(u32, u32, f32)| {
-        (points.div_ceil(rows) * rows * blocks.div_ceil(t) * t) as f32 / speed
-    };
-    let best = TILES.iter().min_by(|a, b| time(a).total_cmp(&time(b)));
-    best.map_or((4, 4), |&(rows, t, _)| (rows, t))
-}
-
 /// Lanes along w as a power of two; the others follow along h. As many as w has points: lanes along
 /// h share fewer rows of x.
 pub(super) fn lane_shift(points_w: u32, lanes: u32) -> u32 {
@@ -257,16 +244,20 @@ impl Gather {
         let q = axes.map(|a| a.points);
         let lanes = l.tensors.caps().subgroup_lanes.unwrap_or(8);
         let lanes_h = lanes >> lane_shift(q[2], lanes);
-        let (rows, t_blocks) = match l.variant {
-            ConvVariant::Subgroup => subgroup_tile(q[1].div_ceil(lanes_h), y.blocks.len() as u32),
-            ConvVariant::Simt => (1, 8),
+        let flops = self.flops(l, &axes, x, y, samples);
+        let tile = match l.variant {
+            ConvVariant::Subgroup => {
+                let (points, blocks) = (q[1].div_ceil(lanes_h), y.blocks.len() as u32);
+                Tile::choose(&axes[1], points, blocks, lanes, flops)
+            }
+            ConvVariant::Simt => Tile { rows: 1, blocks: 8, winograd: false },
         };
-        let packed = self.pack(l, &axes, x, y, t_blocks)?;
-        let plane = self.flops(l, &axes, x, y, samples) / u64::from(q[0].max(1));
+        let packed = self.pack(l, &axes, x, y, tile)?;
+        let plane = flops / u64::from(q[0].max(1));
         // Whole bricks of the simt kernel.
         let most = (FLOPS_A_DISPATCH / plane.max(1)).clamp(4, 1 << 20) as u32 / 4 * 4;
         for slab in axes[0].slabs(most) {
-            self.launch(l, [slab, axes[1], axes[2]], x, y, packed, (rows, t_blocks));
+            self.launch(l, [slab, axes[1], axes[2]], x, y, packed, tile);
         }
         Ok(())
     }
@@ -290,7 +281,7 @@ impl Gather {
         x: &Region,
         y: &Region,
         packed: SlotId,
-        (rows, t_blocks): (u32, u32),
+        tile: Tile,
     ) {
         let first = x.samples.start.max(y.samples.start);
         let samples = x.samples.end.min(y.samples.end) - first;
@@ -300,7 +291,6 @@ impl Gather {
         let lanes = l.tensors.caps().subgroup_lanes.unwrap_or(8);
         let shift = lane_shift(q[2], lanes);
         let lanes_h = lanes >> shift;
-        let step = axes[1].in_step as u32;
         let co_count = self.co_count(l, y);
         let points = samples * q.iter().product::<u32>();
         let bias_here = self.bias.filter(|_| x.blocks.start == 0);
@@ -344,15 +334,15 @@ impl Gather {
                     "conv3d/gather_subgroup",
                     &[
                         ("LANES", i64::from(lanes)),
-                        ("ROWS", i64::from(rows)),
-                        ("T", i64::from(t_blocks)),
-                        ("KH", i64::from(taps[1])),
-                        // Steps of kh and more all mean that no row of x is shared.
-                        ("STEP", i64::from((lanes_h * step).min(taps[1]))),
+                        ("ROWS", i64::from(tile.rows)),
+                        ("T", i64::from(tile.blocks)),
+                        ("KH", i64::from(tile.factors(&axes[1]))),
+                        ("STEP", i64::from(Tile::step(&axes[1]))),
+                        ("WINOGRAD", i64::from(tile.winograd)),
                         ("TEXTURE", texture),
                     ],
                 );
-                let tiles_h = q[1].div_ceil(lanes_h * rows);
+                let tiles_h = q[1].div_ceil(lanes_h * tile.rows);
                 (kernel, [params.tiles_w * tiles_h, samples * q[0]])
             }
             ConvVariant::Simt => {
@@ -382,7 +372,7 @@ impl Gather {
             bias,
             Binding::write(place_y.slot),
         ];
-        let tiles = co_blocks.div_ceil(t_blocks);
+        let tiles = co_blocks.div_ceil(tile.blocks);
         let dispatch = Dispatch::new(kernel, &params, bindings, [grid[0], grid[1], tiles]);
         l.recording.dispatch(dispatch.work(flops, bytes));
     }
@@ -394,9 +384,10 @@ impl Gather {
         axes: &[Axis; 3],
         x: &Region,
         y: &Region,
-        t_blocks: u32,
+        tile: Tile,
     ) -> Result<SlotId> {
-        let taps = axes.map(|a| a.count);
+        let taps = [axes[0].count, tile.factors(&axes[1]), axes[2].count];
+        let t_blocks = tile.blocks;
         let ci_blocks = x.blocks.len() as u32;
         let tiles = (y.blocks.len() as u32).div_ceil(t_blocks);
         let total = u64::from(tiles * t_blocks * ci_blocks * 4)
@@ -436,7 +427,8 @@ impl Gather {
             ci_count: segments.iter().sum(),
             pad1: 0,
         };
-        let kernel = Kernel::with("conv3d/pack", &[("TEXTURE", i64::from(texture))]);
+        let constants = [("TEXTURE", i64::from(texture)), ("WINOGRAD", i64::from(tile.winograd))];
+        let kernel = Kernel::with("conv3d/pack", &constants);
         let bindings = vec![self.w.read(), Binding::write(slot)];
         let groups = linear_groups(total.div_ceil(64));
         l.recording.dispatch(Dispatch::new(kernel, &params, bindings, groups).work(0, total * 32));

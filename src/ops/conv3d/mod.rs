@@ -1,6 +1,7 @@
 //! 3-D convolution and transposed convolution: forward, input gradient, weight gradient.
 
 mod gather;
+mod tile;
 mod weight;
 
 use super::tensor::View;

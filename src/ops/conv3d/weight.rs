@@ -16,20 +16,44 @@ const WORKGROUPS_GPU: u32 = 1024;
 const CHUNK_BYTES: u64 = 512 << 10;
 const PARTIAL_BYTES: u64 = 4 << 20;
 
-/// Points of a lane and turn in the subgroup variant.
+/// A lane's part of a turn in the subgroup variant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Tile {
+    /// Neighbours along h.
+    rows: u32,
+    /// Blocks of output and of input channels.
+    co: u32,
+    ci: u32,
+    /// Three taps along h by F(3,2).
+    winograd: bool,
+}
+
+/// Blocks of output and input channels, and the speed that benches gave on llvmpipe. More of them
+/// spill over its instruction cache.
+const BLOCKS: [(u32, u32, f32); 3] = [(2, 2, 1.0), (2, 1, 0.88), (3, 1, 0.94)];
+/// Rows of direct taps, and of few points.
 const ROWS: u32 = 4;
+/// Rows of F(3,2), which then takes 0.87 of the time a row.
+const ROWS_WINOGRAD: u32 = 8;
+const TIME_WINOGRAD: f32 = 0.87;
+/// A gradient of fewer FLOPs has the fewest rows: tall tiles take seconds to compile.
+const SMALL: u64 = 1 << 24;
 
-/// Register tiles of the subgroup variant: output blocks, input blocks, and the speed that benches
-/// gave on llvmpipe. Larger ones spill over its instruction cache.
-const TILES: [(u32, u32, f32); 3] = [(2, 2, 1.0), (2, 1, 0.95), (3, 1, 0.85)];
-
-/// The output and input blocks of a tile that finish so many blocks first.
-fn subgroup_tile(co_blocks: u32, ci_blocks: u32) -> (u32, u32) {
-    let time = |&(t, c, speed): &(u32, u32, f32)| {
-        (co_blocks.div_ceil(t) * t * ci_blocks.div_ceil(c) * c) as f32 / speed
-    };
-    let best = TILES.iter().min_by(|a, b| time(a).total_cmp(&time(b)));
-    best.map_or((2, 2), |&(t, c, _)| (t, c))
+impl Tile {
+    /// The tile that finishes `points` a lane along h of all blocks first.
+    fn choose([kh, step]: [u32; 2], points: u32, [co, ci]: [u32; 2], flops: u64) -> Tile {
+        let time = |&(t, c, speed): &(u32, u32, f32)| {
+            (co.div_ceil(t) * t * ci.div_ceil(c) * c) as f32 / speed
+        };
+        let best = BLOCKS.iter().min_by(|a, b| time(a).total_cmp(&time(b)));
+        let (co, ci) = best.map_or((2, 2), |&(t, c, _)| (t, c));
+        let winograd = kh == 3 && step == 1;
+        let rows_of = |rows: u32| (points.div_ceil(rows) * rows) as f32;
+        let tall =
+            winograd && flops >= SMALL && rows_of(ROWS_WINOGRAD) * TIME_WINOGRAD < rows_of(ROWS);
+        let rows = if tall { ROWS_WINOGRAD } else { ROWS };
+        Tile { rows, co, ci, winograd }
+    }
 }
 
 /// `dw[o][c][t] = sum dy[o][p] x[c][p * stride + t - padding]`, addressed as the gather's weights.
@@ -183,25 +207,27 @@ impl WeightGradient<'_> {
         }
         let (place_x, place_y) = (x.places[0], y.places[0]);
         let (ci_blocks, co_blocks) = (x.blocks.len() as u32, y.blocks.len() as u32);
+        let [kd, kh, kw] = self.geometry.kernel;
+        let taps = kd * kh * kw;
+        let segments = l.tensors.segments(self.x);
+        let ci_total: u32 = segments.iter().sum();
+        let co_end = ((y.blocks.start + co_blocks) * 4).min(l.tensors.channels(self.dy));
+        let co_here = u64::from(co_end - y.blocks.start * 4);
+        let q = l.tensors.of(self.dy).spatial;
+        let points = u64::from(end - first) * u64::from(q.iter().product::<u32>());
+        let flops = 2 * points * co_here * u64::from(ci_total.min(ci_blocks * 4) * taps);
         let operands = Operands {
+            flops,
             samples: end - first,
             ci_blocks,
             co_blocks,
             x_edges: l.tensors.of(self.x).spatial,
-            q: l.tensors.of(self.dy).spatial,
+            q,
             x_base: place_x.base + (first - x.samples.start) * place_x.stride,
             x_stride: place_x.stride,
             y_base: place_y.base + (first - y.samples.start) * place_y.stride,
             y_stride: place_y.stride,
         };
-        let co_end = ((y.blocks.start + co_blocks) * 4).min(l.tensors.channels(self.dy));
-        let segments = l.tensors.segments(self.x);
-        let ci_total: u32 = segments.iter().sum();
-        let [kd, kh, kw] = self.geometry.kernel;
-        let taps = kd * kh * kw;
-        let points = u64::from(operands.samples) * u64::from(operands.q.iter().product::<u32>());
-        let co_here = u64::from(co_end - y.blocks.start * 4);
-        let flops = 2 * points * co_here * u64::from(ci_total.min(ci_blocks * 4) * taps);
         let pieces = flops.div_ceil(FLOPS_A_DISPATCH).max(1) as u32;
         let launch = |l: &Lowering, chunks: Range<u32>| match l.variant {
             ConvVariant::Simt => self.simt(l, &operands, pieces, chunks),
@@ -304,7 +330,9 @@ impl WeightGradient<'_> {
         let lanes = l.tensors.caps().subgroup_lanes.unwrap_or(8);
         let step = self.geometry.stride[1];
         let shift = lane_shift(o.q[2], lanes);
-        let (t, c) = subgroup_tile(o.co_blocks, o.ci_blocks);
+        let points = o.q[1].div_ceil(lanes >> shift);
+        let tile = Tile::choose([kh, step], points, [o.co_blocks, o.ci_blocks], o.flops);
+        let Tile { co: t, ci: c, .. } = tile;
         let (co_tiles, ci_tiles) = (o.co_blocks.div_ceil(t), o.ci_blocks.div_ceil(c));
         let planes = o.samples * o.q[0];
         let per_chunk = co_tiles * ci_tiles * kd * kw;
@@ -338,9 +366,15 @@ impl WeightGradient<'_> {
             shift,
             chunk_first: range.start,
         };
-        let row_step = ((lanes >> shift) * step).min(kh);
-        let constants =
-            [("LANES", lanes), ("T", t), ("C", c), ("ROWS", ROWS), ("KH", kh), ("STEP", row_step)];
+        let constants = [
+            ("LANES", lanes),
+            ("T", t),
+            ("C", c),
+            ("ROWS", tile.rows),
+            ("KH", kh),
+            ("STEP", step.min(kh)),
+            ("WINOGRAD", u32::from(tile.winograd)),
+        ];
         let kernel =
             Kernel::with("conv3d/weight_subgroup", &constants.map(|(k, v)| (k, i64::from(v))));
         let partials = Partials { t_blocks: t, c_blocks: c, chunks, order: [0, 2, 1] };
@@ -352,6 +386,7 @@ impl WeightGradient<'_> {
 
 /// Where the operands of one dispatch lie.
 struct Operands {
+    flops: u64,
     samples: u32,
     ci_blocks: u32,
     co_blocks: u32,
@@ -377,4 +412,19 @@ struct Partials {
     c_blocks: u32,
     chunks: u32,
     order: [usize; 3],
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tiles_waste_no_rows_where_there_are_few() {
+        let rows = |kernel_and_step, points, flops| {
+            Tile::choose(kernel_and_step, points, [8, 8], flops).rows
+        };
+        assert_eq!([64, 9, 8, 4, 1].map(|points| rows([3, 1], points, SMALL)), [8, 4, 8, 4, 4]);
+        assert_eq!(rows([3, 1], 64, SMALL - 1), 4);
+        assert_eq!(rows([3, 2], 64, SMALL), 4);
+    }
 }

@@ -1,0 +1,117 @@
+//! Register tiles of the subgroup gather: how many neighbours along h and channel blocks a lane holds.
+
+use super::gather::Axis;
+
+/// Most products of a 4 x 4 matrix in the body of the inner loop; more of them spill over
+/// llvmpipe's instruction cache.
+const MOST_PRODUCTS: u32 = 128;
+/// Rows that are tried, and the most for direct taps and for few of them, whose stores weigh more.
+const ROWS: [u32; 4] = [4, 8, 12, 16];
+const MOST_ROWS_DIRECT: u32 = 8;
+const MOST_ROWS_FEW_TAPS: u32 = 4;
+/// A dispatch of fewer FLOPs, under 0.3 ms, has the fewest rows: tall tiles take seconds to compile.
+const SMALL: u64 = 1 << 24;
+/// Channel blocks that are tried.
+const BLOCKS: [u32; 4] = [4, 3, 2, 1];
+
+/// A lane's tile. The order of each output's sum does not depend on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Tile {
+    /// Neighbours along h.
+    pub rows: u32,
+    /// Blocks of output channels.
+    pub blocks: u32,
+    /// Three taps along h by F(2,3).
+    pub winograd: bool,
+}
+
+impl Tile {
+    /// The tile that needs the fewest instructions for `points` outputs a lane along h and so many
+    /// channel blocks, on subgroups of `lanes`, in a dispatch of so many FLOPs.
+    pub fn choose(h: &Axis, points: u32, blocks: u32, lanes: u32, flops: u64) -> Tile {
+        let winograd = is_winograd(h);
+        let most_rows = match (winograd, h.count) {
+            _ if flops < SMALL => ROWS[0],
+            (true, _) => u32::MAX,
+            (false, 3..) => MOST_ROWS_DIRECT,
+            (false, _) => MOST_ROWS_FEW_TAPS,
+        };
+        let rows = ROWS.into_iter().filter(|&rows| rows <= most_rows);
+        let tiles = rows.flat_map(|rows| BLOCKS.map(|blocks| Tile { rows, blocks, winograd }));
+        let fits = |tile: &Tile| tile.products(h) <= MOST_PRODUCTS;
+        let whole = |tile: &Tile| {
+            points.div_ceil(tile.rows) * blocks.div_ceil(tile.blocks) * tile.instructions(h, lanes)
+        };
+        let smallest = Tile { rows: ROWS[0], blocks: 1, winograd };
+        tiles.filter(fits).min_by_key(whole).unwrap_or(smallest)
+    }
+
+    /// Factors along h that a weight becomes.
+    pub fn factors(&self, h: &Axis) -> u32 {
+        if self.winograd { 4 } else { h.count }
+    }
+
+    /// Rows of x from one output's first to the next one's; the number of taps and more all mean
+    /// that no row is shared.
+    pub fn step(h: &Axis) -> u32 {
+        (h.in_step as u32).min(h.count)
+    }
+
+    /// Matrix products a turn of the inner loop.
+    fn products(&self, h: &Axis) -> u32 {
+        let products_a_row = if self.winograd { 2 } else { h.count };
+        products_a_row * self.rows * self.blocks
+    }
+
+    /// Instructions a turn of the inner loop, as counted in llvmpipe's code: 60 a load of a texel
+    /// by 8 lanes, 16 to spread a matrix, 40 for a product and its sum, 4 for a sum of texels.
+    fn instructions(&self, h: &Axis, lanes: u32) -> u32 {
+        let rows_of_x = match self.winograd {
+            true => self.rows + 2,
+            false => (self.rows - 1) * Tile::step(h) + h.count,
+        };
+        let matrices = self.factors(h) * self.blocks;
+        let loads = rows_of_x + (4 * matrices).div_ceil(lanes);
+        let sums = if self.winograd { 2 * self.rows } else { 0 };
+        60 * loads + 16 * matrices + 40 * self.products(h) + 4 * sums
+    }
+}
+
+/// Whether two neighbouring outputs have F(2,3)'s form: three taps at stride 1.
+fn is_winograd(h: &Axis) -> bool {
+    h.count == 3 && h.in_step == 1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn axis(count: u32, in_step: i32, points: u32) -> Axis {
+        let (tap0, tap_step, in_offset, out_step, out_offset) = (0, 1, 0, 1, 0);
+        Axis { tap0, tap_step, count, in_step, in_offset, out_step, out_offset, points }
+    }
+
+    #[test]
+    fn tiles_fit_the_points_and_the_instruction_cache() {
+        let chosen = |count, step, points, blocks| {
+            let h = axis(count, step, points);
+            let tile = Tile::choose(&h, points, blocks, 8, SMALL);
+            assert!(tile.products(&h) <= MOST_PRODUCTS);
+            assert!(tile.blocks <= blocks && tile.rows.is_multiple_of(2));
+            assert_eq!(Tile::choose(&h, points, blocks, 8, SMALL - 1).rows, 4);
+            (tile.rows, tile.blocks, tile.winograd)
+        };
+        assert_eq!(chosen(3, 1, 64, 8), (16, 4, true));
+        assert_eq!(chosen(3, 1, 28, 6), (16, 3, true));
+        assert_eq!(chosen(3, 1, 5, 1), (8, 1, true));
+        assert_eq!(chosen(3, 2, 32, 16), (8, 4, false));
+        assert_eq!(chosen(1, 1, 32, 8), (4, 4, false));
+        for points in 1..70 {
+            for blocks in 1..12 {
+                chosen(3, 1, points, blocks);
+                chosen(2, 1, points, blocks);
+                chosen(7, 1, points, blocks);
+            }
+        }
+    }
+}
