@@ -1,7 +1,8 @@
 //! Flags of the augmentation search; `train` and `plan` share them.
 
 use crate::train::{
-    CandidateUpdates, SearchMode, SearchOptions, SearchValidation, SearchVariables, SearcherKind,
+    CandidateDraws, CandidateUpdates, SearchMode, SearchOptions, SearchValidation, SearchVariables,
+    SearcherKind,
 };
 use std::path::PathBuf;
 
@@ -34,6 +35,10 @@ pub(super) struct SearchFlags {
     /// One weight step by the mean gradient of the candidates, or a step by each.
     #[arg(long, value_enum, default_value = "mean")]
     candidate_updates: CandidateUpdates,
+    /// Random numbers of its own for each candidate's draws, or the same for all candidates of an
+    /// iteration, whose samples then differ only where the policies do.
+    #[arg(long, value_enum, default_value = "own")]
+    candidate_draws: CandidateDraws,
     /// A policy step every so many iterations.
     #[arg(long, default_value_t = 1)]
     search_every: u64,
@@ -44,6 +49,10 @@ pub(super) struct SearchFlags {
     /// of a run.
     #[arg(long, default_value = "uniform")]
     search_init: String,
+    /// With --searcher asng or sng: first step of the distribution in its Fisher metric; smaller ones
+    /// need more agreement among the judgements to go as far.
+    #[arg(long, default_value_t = 1.0, value_name = "STEP")]
+    search_step: f64,
     /// TOML or JSON file with another policy space.
     #[arg(long)]
     space: Option<PathBuf>,
@@ -62,12 +71,14 @@ impl SearchFlags {
             lambda: self.lambda.unwrap_or(if searcher.learns() { 2 } else { 1 }),
             mode: self.search_mode,
             updates: self.candidate_updates,
+            draws: self.candidate_draws,
             validation: self.search_val,
             share: self.search_share,
             batches: self.search_batches,
             every: self.search_every,
             until: self.search_until,
             init: self.search_init.clone(),
+            step: self.search_step,
             space: self.space.clone(),
             variables: self.searcher_variables,
         }

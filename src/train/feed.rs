@@ -1,7 +1,7 @@
 //! Cases to batches: patches drawn ahead on a host thread, draws of policies, and the part of each
 //! case that the draws reach.
 
-use super::options::TrainOptions;
+use super::options::{CandidateDraws, TrainOptions};
 use super::patch;
 use crate::augment::batch::reach;
 use crate::augment::draw::{StreamKey, draw};
@@ -128,6 +128,8 @@ pub(super) struct Drawing {
     pub capacity: u64,
     /// How images are read between voxels.
     pub interpolation: ImageInterpolation,
+    /// Which random numbers candidates take.
+    pub draws: CandidateDraws,
 }
 
 impl Drawing {
@@ -152,7 +154,11 @@ impl Drawing {
                 self.patch,
             );
             let mut drawn = Vec::new();
-            for (policy, candidate) in policies.iter().zip(0..) {
+            for (policy, row) in policies.iter().zip(0..) {
+                let candidate = match self.draws {
+                    CandidateDraws::Own => row,
+                    CandidateDraws::Common => 0,
+                };
                 let key = StreamKey {
                     seed: self.seed,
                     fold: self.fold,

@@ -20,6 +20,10 @@ use std::time::Instant;
 /// Most epochs, and iterations an epoch.
 const MOST_COUNT: u64 = 100_000_000;
 
+/// Largest first step of theta: about twice as far as any two distributions over one variable are
+/// apart in the Fisher metric.
+const MOST_STEP: f64 = 6.0;
+
 /// Who chooses the augmentation (`--searcher`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
@@ -68,6 +72,17 @@ pub enum CandidateUpdates {
     /// A step by each, one after the other; where they are judged, their gradients and trial steps
     /// start at the same weights.
     Each,
+}
+
+/// The random numbers of the candidates' draws (`--candidate-draws`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum CandidateDraws {
+    /// Each candidate has its own (the paper).
+    Own,
+    /// All candidates of an iteration have the same: their samples differ only where their policies
+    /// do, so that the luck of a draw decides less about them.
+    Common,
 }
 
 /// How the policy step gets its gradients (`--search-mode`).
@@ -123,6 +138,8 @@ pub struct SearchOptions {
     pub mode: SearchMode,
     /// How the candidates change the weights.
     pub updates: CandidateUpdates,
+    /// Which random numbers their draws take.
+    pub draws: CandidateDraws,
     /// Which cases judge.
     pub validation: SearchValidation,
     /// `inner`: the share of the fold's training cases that judge.
@@ -135,6 +152,8 @@ pub struct SearchOptions {
     pub until: f64,
     /// Where theta starts: `uniform`, `default` or a file.
     pub init: String,
+    /// First step of theta in its Fisher metric (`asng`, `sng`).
+    pub step: f64,
     /// Another space than the built-in one.
     pub space: Option<PathBuf>,
     /// Which of its variables.
@@ -166,7 +185,8 @@ impl SearchOptions {
             (SearcherKind::Asng | SearcherKind::Sng, _) => {
                 let theta = SearchInit::parse(&self.init).theta(&space)?;
                 let fixed_step = self.searcher == SearcherKind::Sng;
-                let options = AsngOptions { fixed_step, ..AsngOptions::default() };
+                let delta_init = self.step;
+                let options = AsngOptions { fixed_step, delta_init, ..AsngOptions::default() };
                 Box::new(AsngSearcher::new(space.clone(), theta, options))
             }
             (SearcherKind::Reinforce, _) => {
@@ -214,6 +234,15 @@ impl SearchOptions {
                 "--searcher-variables goes with searchers that draw from a space: asng, sng, \
                  reinforce, random or trivial",
             );
+        }
+        if !(self.step > 0.0 && self.step <= MOST_STEP) {
+            return Err(Error::Usage(format!(
+                "--search-step must lie above 0, at most {MOST_STEP}; the paper's is 1"
+            )));
+        }
+        let steps = [SearcherKind::Asng, SearcherKind::Sng].contains(&self.searcher);
+        if self.step != 1.0 && !steps {
+            return usage("--search-step goes with --searcher asng or sng; drop it");
         }
         if !(self.until > 0.0 && self.until <= 1.0) {
             return usage("--search-until is a share of the epochs: above 0, at most 1");
@@ -429,12 +458,14 @@ pub(super) fn example() -> TrainOptions {
         lambda: 2,
         mode: SearchMode::Shared,
         updates: CandidateUpdates::Mean,
+        draws: CandidateDraws::Own,
         validation: SearchValidation::Inner,
         share: 0.25,
         batches: 1,
         every: 1,
         until: 0.8,
         init: "uniform".into(),
+        step: 1.0,
         space: None,
         variables: SearchVariables::All,
     };
@@ -477,6 +508,9 @@ mod tests {
             SearchOptions { every: 0, ..ok.clone() },
             SearchOptions { batches: 0, ..ok.clone() },
             SearchOptions { share: 1.0, ..ok.clone() },
+            SearchOptions { step: 0.0, ..ok.clone() },
+            SearchOptions { step: f64::NAN, ..ok.clone() },
+            SearchOptions { step: 0.5, ..search(SearcherKind::Reinforce) },
             SearchOptions {
                 variables: SearchVariables::Probabilities,
                 ..search(SearcherKind::Default)

@@ -168,6 +168,7 @@ impl Setup {
             patch: plan.patch,
             capacity,
             interpolation: options.interpolation.image,
+            draws: options.search.draws,
         };
         let session = Session::open(gpu, blueprint, options.seed, options.clip)?;
         let trainer = Trainer { session, searcher, drawing, lambda, updates, iterations: 0 };

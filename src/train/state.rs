@@ -36,17 +36,19 @@ const FREE: [&str; 14] = [
 ];
 
 /// Options whose flags have other names.
-const FLAGS: [(&str, &str); 16] = [
+const FLAGS: [(&str, &str); 18] = [
     ("batch", "--batch-size"),
     ("interpolation.image", "--interpolation"),
     ("interpolation.labels", "--label-interpolation"),
     ("learning_rate", "--lr"),
     ("mirror", "mirroring, by --no-mirror or --mirror-axes"),
     ("search.batches", "--search-batches"),
+    ("search.draws", "--candidate-draws"),
     ("search.every", "--search-every"),
     ("search.init", "--search-init"),
     ("search.mode", "--search-mode"),
     ("search.share", "--search-share"),
+    ("search.step", "--search-step"),
     ("search.until", "--search-until"),
     ("search.updates", "--candidate-updates"),
     ("search.validation", "--search-val"),
