@@ -89,7 +89,7 @@ impl Layer {
                     let x = rig.input(1, self.input, edges, operand)?;
                     let dy = rig.input(1, &[self.output], out, operand)?;
                     Conv3dBackwardWeight { x, dy, dw: w, db: None, geometry }
-                        .lower(&mut rig.lowering());
+                        .lower(&mut rig.lowering())?;
                 }
             }
             let ready = rig.ready(&bench.gpu)?;

@@ -80,7 +80,7 @@ fn of_convolutions(caps: &Caps, variant: ConvVariant) -> Kernels {
                 let (dx, segments) = (vec![Some(dx)], vec![channels]);
                 Conv3dBackwardInput { dy, w, dx, segments, geometry }.lower(&mut l).unwrap();
             }
-            Conv3dBackwardWeight { x, dy, dw, db: Some(db), geometry }.lower(&mut l);
+            Conv3dBackwardWeight { x, dy, dw, db: Some(db), geometry }.lower(&mut l).unwrap();
             all.extend(recorded(&b));
         }
     }

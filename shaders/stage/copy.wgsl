@@ -2,6 +2,7 @@
 //
 // Buffer: vec4 (base + n * stride + block) * D*H*W + voxel. Texture: texel
 // (w, h, (base + n * stride + block) * D + d). One invocation: one vec4; 32 bytes each.
+// UNROLL > 0: channel c of the target is channel 0 of the source at w + c - UNROLL / 2, zero outside.
 struct Params {
     w: u32, h: u32, d: u32, blocks: u32,
     total: u32, from_base: u32, from_stride: u32, to_base: u32,
@@ -19,6 +20,14 @@ struct Params {
 @group(0) @binding(2) var<storage, read_write> target_: array<vec4<f32>>;
 {% endif %}
 
+fn source_at(w: u32, h: u32, z: u32) -> vec4<f32> {
+{% if FROM_TEXTURE == 1 %}
+    return textureLoad(source, vec3(i32(w), i32(h), i32(z)));
+{% else %}
+    return source[(z * p.h + h) * p.w + w];
+{% endif %}
+}
+
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
     let i = (group.y * 32768u + group.x) * 64u + local;
@@ -32,10 +41,15 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let n = i / (p.w * p.h * p.d * p.blocks);
     let from_z = (p.from_base + n * p.from_stride + block) * p.d + d;
     let to_z = (p.to_base + n * p.to_stride + block) * p.d + d;
-{% if FROM_TEXTURE == 1 %}
-    let value = textureLoad(source, vec3(i32(w), i32(h), i32(from_z)));
+{% if UNROLL == 0 %}
+    let value = source_at(w, h, from_z);
 {% else %}
-    let value = source[(from_z * p.h + h) * p.w + w];
+    var value = vec4(0.0);
+{% for c in range(UNROLL) %}
+    if w + {{ c }}u >= {{ UNROLL // 2 }}u && w + {{ c }}u < p.w + {{ UNROLL // 2 }}u {
+        value[{{ c }}] = source_at(w + {{ c }}u - {{ UNROLL // 2 }}u, h, from_z).x;
+    }
+{% endfor %}
 {% endif %}
 {% if TO_TEXTURE == 1 %}
     textureStore(target_, vec3(i32(w), i32(h), i32(to_z)), value);

@@ -238,7 +238,7 @@ impl UNet {
                     Some(a) => a,
                     None => self.activation(l, parameters, second, level, again)?,
                 };
-                Conv3dBackwardWeight { x, dy, dw, db: None, geometry: POINTWISE }.lower(l);
+                Conv3dBackwardWeight { x, dy, dw, db: None, geometry: POINTWISE }.lower(l)?;
                 let dx = self.tensor(l, "da head", samples, &[features], level, operand)?;
                 let (dx, segments) = (vec![Some(dx)], vec![features]);
                 Conv3dBackwardInput { dy, w, dx: dx.clone(), segments, geometry: POINTWISE }
@@ -265,7 +265,7 @@ impl UNet {
             let again = level + 1 < to.recompute.min(steps);
             let x = self.activation(l, parameters, below, level + 1, again)?;
             end_of_level = Some(x);
-            Conv3dBackwardWeight { x, dy: up, dw, db: None, geometry }.lower(l);
+            Conv3dBackwardWeight { x, dy: up, dw, db: None, geometry }.lower(l)?;
             let deep = plan.features(level + 1);
             let dx = self.tensor(l, "da", samples, &[deep], level + 1, operand)?;
             Conv3dBackwardInput { dy: up, w, dx: vec![Some(dx)], segments: vec![deep], geometry }
@@ -350,7 +350,7 @@ impl UNet {
         let w = self.parameter(parameters, &name("conv.weight"))?;
         let dw = self.parameter(gradient, &name("conv.weight"))?;
         let (x, geometry) = (block.x, block.geometry);
-        Conv3dBackwardWeight { x, dy: dz, dw, db: None, geometry }.lower(l);
+        Conv3dBackwardWeight { x, dy: dz, dw, db: None, geometry }.lower(l)?;
         if dx.iter().any(Option::is_some) {
             let segments = l.tensors.segments(x);
             Conv3dBackwardInput { dy: dz, w, dx: dx.to_vec(), segments, geometry }.lower(l)?;

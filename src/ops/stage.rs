@@ -1,8 +1,10 @@
-//! Copies a tensor between storages: a convolution's operand must lie where its variant reads.
+//! Copies a tensor between storages: a convolution's operand must lie where its variant reads, and
+//! a single channel is laid out with its neighbours.
 
 use super::Lowering;
 use super::tensor::{Storage, View};
-use crate::gpu::{Binding, Dispatch, Kernel, linear_groups};
+use crate::error::Result;
+use crate::gpu::{Binding, Dispatch, Kernel, Lifetime, linear_groups};
 
 /// `to = from`, same samples, channels and voxels, any storages.
 #[derive(Clone, Debug)]
@@ -31,10 +33,17 @@ struct Params {
 impl Stage {
     /// Appends the copies, one a region.
     pub fn lower(&self, l: &mut Lowering) {
+        self.copy(l, 0);
+    }
+
+    fn copy(&self, l: &mut Lowering, unroll: u32) {
         let [d, h, w] = l.tensors.of(self.from).spatial;
         let is_texture = |view| i64::from(l.tensors.of(view).storage == Storage::Texture);
-        let constants =
-            [("FROM_TEXTURE", is_texture(self.from)), ("TO_TEXTURE", is_texture(self.to))];
+        let constants = [
+            ("FROM_TEXTURE", is_texture(self.from)),
+            ("TO_TEXTURE", is_texture(self.to)),
+            ("UNROLL", i64::from(unroll)),
+        ];
         for region in l.tensors.regions(&[self.from, self.to]) {
             let [from, to] = region.places[..] else { continue };
             let blocks = region.blocks.len() as u32;
@@ -59,4 +68,17 @@ impl Stage {
             );
         }
     }
+}
+
+/// A tensor of `taps` channels (odd, at most 3) from one of a single channel, in the operand storage:
+/// channel c at w is the value at w + c - taps / 2, zero outside.
+///
+/// # Errors
+/// [`crate::Error::Device`] when the tensor exceeds the device's limits.
+pub(super) fn unroll(l: &mut Lowering, x: View, taps: u32) -> Result<View> {
+    let (samples, spatial) = (l.tensors.of(x).samples, l.tensors.of(x).spatial);
+    let (storage, life) = (l.variant.operand(), Lifetime::Transient);
+    let to = l.tensors.add("neighbours", samples, &[taps], spatial, storage, life)?.view();
+    Stage { from: x, to }.copy(l, taps);
+    Ok(to)
 }

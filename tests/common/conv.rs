@@ -95,7 +95,7 @@ pub fn run(
     }
     .lower(&mut l)
     .map_err(text)?;
-    Conv3dBackwardWeight { x, dy, dw, db: Some(db), geometry }.lower(&mut l);
+    Conv3dBackwardWeight { x, dy, dw, db: Some(db), geometry }.lower(&mut l).map_err(text)?;
     y.after(&mut l);
     dx.iter().for_each(|f| f.after(&mut l));
     let memory = b.place(gpu)?;

@@ -1,8 +1,8 @@
 //! The gather convolution: forward and input gradient of plain and transposed convolutions are
 //! the same sum with other taps and steps.
 
-use super::FLOPS_A_DISPATCH;
 use super::Geometry;
+use super::flops_a_dispatch;
 use super::tile::Tile;
 use crate::error::{Error, Result};
 use crate::gpu::{Binding, Dispatch, Kernel, Lifetime, SlotId, linear_groups};
@@ -119,7 +119,8 @@ pub(super) struct Gather {
     pub w: ParamRef,
     pub bias: Option<ParamRef>,
     pub layout: WeightLayout,
-    pub kernel: [u32; 3],
+    /// Steps between the weights of neighbouring taps along D, H, W.
+    pub tap_strides: [u32; 3],
     pub axes: [Vec<Axis>; 3],
 }
 
@@ -255,7 +256,8 @@ impl Gather {
         let packed = self.pack(l, &axes, x, y, tile)?;
         let plane = flops / u64::from(q[0].max(1));
         // Whole bricks of the simt kernel.
-        let most = (FLOPS_A_DISPATCH / plane.max(1)).clamp(4, 1 << 20) as u32 / 4 * 4;
+        let most =
+            (flops_a_dispatch(l.tensors.caps()) / plane.max(1)).clamp(4, 1 << 20) as u32 / 4 * 4;
         for slab in axes[0].slabs(most) {
             self.launch(l, [slab, axes[1], axes[2]], x, y, packed, tile);
         }
@@ -406,8 +408,7 @@ impl Gather {
             l.tensors.slots.buffer("packed weights", total * 16, Lifetime::Transient)
         };
         let segments = l.tensors.segments(self.x);
-        let [_, kh, kw] = self.kernel.map(|k| k as i32);
-        let strides = [kh * kw, kw, 1];
+        let strides = self.tap_strides.map(|s| s as i32);
         let order = if texture { [0, 2, 1] } else { [0, 1, 2] };
         let params = PackParams {
             total: total as u32,

@@ -4,14 +4,20 @@ mod gather;
 mod tile;
 mod weight;
 
+use super::stage::unroll;
 use super::tensor::View;
 use super::{Lowering, ParamRef};
 use crate::error::Result;
+use crate::gpu::Caps;
 use gather::{Gather, WeightLayout};
 
-/// Most FLOPs of a dispatch: about 50 ms at 0.2 TFLOP/s, below which a device counts as slow (some
-/// systems reset a GPU that is silent for 2 s).
-const FLOPS_A_DISPATCH: u64 = 10_000_000_000;
+/// Most FLOPs of a dispatch, about 50 ms: at 0.2 TFLOP/s, below which a GPU counts as slow (some
+/// systems reset one that is silent for 2 s), and at the 60 GFLOP/s of a software device on two
+/// cores, which nothing can interrupt. Fixed, since the cuts of a weight gradient have a say in its
+/// bits.
+fn flops_a_dispatch(caps: &Caps) -> u64 {
+    if caps.cpu { 3_000_000_000 } else { 10_000_000_000 }
+}
 
 /// Kernel, stride and padding along D, H, W.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -87,6 +93,25 @@ impl Geometry {
     fn taps(&self) -> u32 {
         self.kernel.iter().product()
     }
+
+    /// Steps between the weights of neighbouring taps along D, H, W.
+    fn tap_strides(&self) -> [u32; 3] {
+        let [_, kh, kw] = self.kernel;
+        [kh * kw, kw, 1]
+    }
+
+    /// The geometry for an input of so many channels whose taps along w became channels, where
+    /// that spares most of a channel block: the one channel of most scans.
+    fn unrolled(&self, channels: u32) -> Option<Geometry> {
+        let [kd, kh, kw] = self.kernel;
+        let [pd, ph, pw] = self.padding;
+        let fits = channels == 1 && kw == 3 && pw == 1 && self.stride[2] == 1;
+        (fits && !self.transposed).then_some(Geometry {
+            kernel: [kd, kh, 1],
+            padding: [pd, ph, 0],
+            ..*self
+        })
+    }
 }
 
 impl Conv3dForward {
@@ -98,14 +123,20 @@ impl Conv3dForward {
         let (ci, co) = (l.tensors.channels(self.x), l.tensors.channels(self.y));
         let taps = self.geometry.taps();
         let (input, output) = (l.tensors.of(self.x).spatial, l.tensors.of(self.y).spatial);
-        let layout = if self.geometry.transposed {
+        let mut layout = if self.geometry.transposed {
             WeightLayout { co_stride: taps, ci_stride: co * taps, co_first: 0 }
         } else {
             WeightLayout { co_stride: ci * taps, ci_stride: taps, co_first: 0 }
         };
-        let axes = std::array::from_fn(|i| self.geometry.forward_axis(i, input[i], output[i]));
-        let kernel = self.geometry.kernel;
-        Gather { x: self.x, y: self.y, w: self.w, bias: self.bias, layout, kernel, axes }.lower(l)
+        let (mut x, mut geometry) = (self.x, self.geometry);
+        if let Some(unrolled) = geometry.unrolled(ci) {
+            x = unroll(l, x, geometry.kernel[2])?;
+            layout.ci_stride = 1;
+            geometry = unrolled;
+        }
+        let axes = std::array::from_fn(|i| geometry.forward_axis(i, input[i], output[i]));
+        let tap_strides = self.geometry.tap_strides();
+        Gather { x, y: self.y, w: self.w, bias: self.bias, layout, tap_strides, axes }.lower(l)
     }
 }
 
@@ -129,8 +160,8 @@ impl Conv3dBackwardInput {
                 };
                 let axes =
                     std::array::from_fn(|i| self.geometry.backward_axis(i, input[i], output[i]));
-                let kernel = self.geometry.kernel;
-                Gather { x: self.dy, y: dx, w: self.w, bias: None, layout, kernel, axes }
+                let tap_strides = self.geometry.tap_strides();
+                Gather { x: self.dy, y: dx, w: self.w, bias: None, layout, tap_strides, axes }
                     .lower(l)?;
             }
             co_first += segment;

@@ -1,8 +1,10 @@
 //! The weight gradient: partial sums over chunks of points (split-K), then one sum in order.
 
 use super::gather::lane_shift;
-use super::{Conv3dBackwardWeight, FLOPS_A_DISPATCH, Geometry};
+use super::{Conv3dBackwardWeight, Geometry, flops_a_dispatch};
+use crate::error::Result;
 use crate::gpu::{Binding, Dispatch, Kernel, Lifetime, linear_groups};
+use crate::ops::stage::unroll;
 use crate::ops::tensor::{Region, Storage, View, blocks_of};
 use crate::ops::{ConvVariant, Lowering, ParamRef};
 use std::ops::Range;
@@ -61,7 +63,10 @@ struct WeightGradient<'a> {
     x: View,
     dy: View,
     dw: &'a ParamRef,
-    geometry: &'a Geometry,
+    geometry: Geometry,
+    /// Steps between the weights of neighbouring input channels, and of taps along D, H, W.
+    ci_stride: u32,
+    tap_strides: [u32; 3],
 }
 
 #[repr(C)]
@@ -152,13 +157,30 @@ struct BiasParams {
 
 impl Conv3dBackwardWeight {
     /// Appends the dispatches of both gradients.
-    pub fn lower(&self, l: &mut Lowering) {
+    ///
+    /// # Errors
+    /// [`crate::Error::Device`] when a tensor exceeds the device's limits.
+    pub fn lower(&self, l: &mut Lowering) -> Result<()> {
         // A transposed convolution is the plain one with input and output exchanged.
         let (x, dy) = if self.geometry.transposed { (self.dy, self.x) } else { (self.x, self.dy) };
-        WeightGradient { x, dy, dw: &self.dw, geometry: &self.geometry }.lower(l);
+        let mut gradient = WeightGradient {
+            x,
+            dy,
+            dw: &self.dw,
+            geometry: self.geometry,
+            ci_stride: self.geometry.taps(),
+            tap_strides: self.geometry.tap_strides(),
+        };
+        if let Some(unrolled) = self.geometry.unrolled(l.tensors.channels(x)) {
+            gradient.x = unroll(l, x, self.geometry.kernel[2])?;
+            gradient.geometry = unrolled;
+            gradient.ci_stride = 1;
+        }
+        gradient.lower(l);
         if let Some(db) = &self.db {
             lower_bias(l, self.dy, db);
         }
+        Ok(())
     }
 }
 
@@ -228,7 +250,7 @@ impl WeightGradient<'_> {
             y_base: place_y.base + (first - y.samples.start) * place_y.stride,
             y_stride: place_y.stride,
         };
-        let pieces = flops.div_ceil(FLOPS_A_DISPATCH).max(1) as u32;
+        let pieces = flops.div_ceil(flops_a_dispatch(l.tensors.caps())).max(1) as u32;
         let launch = |l: &Lowering, chunks: Range<u32>| match l.variant {
             ConvVariant::Simt => self.simt(l, &operands, pieces, chunks),
             ConvVariant::Subgroup => self.subgroup(l, &operands, pieces, chunks),
@@ -249,7 +271,6 @@ impl WeightGradient<'_> {
             let (flops, bytes) = (part(flops), part(bytes_read));
             l.recording.dispatch(Dispatch { kernel, params, bindings, groups, flops, bytes });
         }
-        let strides = [kh * kw, kw, 1];
         let sum = SumParams {
             total: vec4s as u32,
             chunks,
@@ -257,7 +278,7 @@ impl WeightGradient<'_> {
             c_blocks,
             ci_blocks,
             co_stride: ci_total * taps,
-            ci_stride: taps,
+            ci_stride: self.ci_stride,
             co_end,
             segment: segments[0],
             segment_padded: blocks_of(segments[0]) * 4,
@@ -265,7 +286,7 @@ impl WeightGradient<'_> {
             ci_first: x.blocks.start,
             counts: order.map(|i| self.geometry.kernel[i]),
             accumulate: u32::from(first > 0),
-            steps: order.map(|i| strides[i]),
+            steps: order.map(|i| self.tap_strides[i]),
             co_block_first: y.blocks.start,
         };
         let kernel = Kernel::plain("conv3d/weight_sum");
