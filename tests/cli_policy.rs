@@ -61,6 +61,32 @@ fn exports_are_as_stored() {
 }
 
 #[test]
+fn exports_read_between_voxels_as_the_run_or_as_told() {
+    let f = Folder::new();
+    policy_file(&f, "policy.json", true);
+    let export = |library: &str| {
+        let told = ["--interpolation", "cubic", "--label-interpolation", "nearest"];
+        let export = ["policy", "export", "policy.json", "--format", library];
+        f.ok(&[&export[..], &told].concat()).stdout
+    };
+    for (library, lines) in [
+        ("batchgenerators", &["order_data=3,", "order_seg=0,"][..]),
+        (
+            "batchgeneratorsv2",
+            &["mode_seg=\"nearest\",", "cubic B-splines, which the library lacks"],
+        ),
+        ("monai", &["modes = [3, \"nearest\"]"]),
+        (
+            "torchio",
+            &["\"image_interpolation\": \"bspline\",", "\"label_interpolation\": \"nearest\","],
+        ),
+    ] {
+        let text = export(library);
+        assert!(lines.iter().all(|line| text.contains(line)), "{library}: {text}");
+    }
+}
+
+#[test]
 fn an_export_tells_a_run_from_a_file_and_theta_from_a_policy() {
     let f = Folder::new();
     let data = f.demo("heart", 1);

@@ -17,9 +17,14 @@ pub(super) struct InterpolationFlags {
 impl InterpolationFlags {
     /// What was asked for, or linear.
     pub fn resolved(&self) -> Interpolation {
+        self.or(Interpolation::default())
+    }
+
+    /// What was asked for, else as a run has it.
+    pub fn or(&self, run: Interpolation) -> Interpolation {
         Interpolation {
-            image: self.interpolation.unwrap_or_default(),
-            labels: self.label_interpolation.unwrap_or_default(),
+            image: self.interpolation.unwrap_or(run.image),
+            labels: self.label_interpolation.unwrap_or(run.labels),
         }
     }
 }

@@ -15,6 +15,7 @@ use asng_wgpu::data::{Dataset, Preprocessing, split};
 use asng_wgpu::infer::cross_validate::read_summary;
 use asng_wgpu::nn::plan::NetworkPlan;
 use asng_wgpu::nn::unet::UNet;
+use asng_wgpu::ops::warp::Interpolation;
 use asng_wgpu::preview::{PreviewOptions, preview};
 use asng_wgpu::run::{RunConfig, State, find_state, read_weights, state_paths, write_state};
 use asng_wgpu::search::distribution::Categorical;
@@ -258,6 +259,7 @@ fn damaged_policies() {
         let file = PolicyFile::read(&policy.file)?;
         file.sample(3, 4);
         let options = ExportOptions {
+            interpolation: Interpolation::default(),
             mirror: Axes::ALL,
             keep_zero: false,
             axes: [0, 1, 2],

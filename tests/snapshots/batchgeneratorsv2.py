@@ -152,10 +152,11 @@ def spatial_transform(numbers, shape, rng):
         scaling=numbers["scale"] or 1.0,
         p_synchronize_scaling_across_axes=1,
         center_deformation=False,
-        # Linear interpolation of the image and of each label's indicator. Not expressed: up to
-        # half a voxel outside the volume the library blends with 0 where the training takes 0.
+        # Not expressed: up to half a voxel outside the volume the library blends with 0 where the
+        # training takes 0.
         mode_image="bilinear",
         padding_mode_image="zeros",
+        # Each label's indicator is interpolated, the largest wins.
         mode_seg="bilinear",
         border_mode_seg="zeros",
     )

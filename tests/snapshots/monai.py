@@ -151,9 +151,11 @@ def restore_zero(result, image):
 
 def spatial_transform(numbers, rng):
     """The library's transform with the numbers of one draw; None if there is nothing to do."""
-    # Linear interpolation of the image and of each label's indicator. Not expressed: up to half
-    # a voxel outside the volume the library blends with 0 where the training takes 0.
-    common = {"keys": ["image", "label"], "mode": "bilinear", "padding_mode": "zeros"}
+    # Not expressed: up to half a voxel outside the volume the library blends with 0 where the
+    # training takes 0.
+    # Of labels, each one's indicator is interpolated.
+    modes = ["bilinear", "bilinear"]
+    common = {"keys": ["image", "label"], "mode": modes, "padding_mode": "zeros"}
     rotation = grid_rotation(numbers)
     # As here, above 1 the content shrinks: both scale the sampling grid.
     scale = numbers["scale"] or 1.0

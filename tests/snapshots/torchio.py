@@ -176,10 +176,11 @@ def spatial_transform(numbers, shape, rng):
         "scales": (1 / (numbers["scale"] or 1.0),) * 3,
         "degrees": (x, y, z),
         "translation": (0, 0, 0),
-        # Linear interpolation of the image and of each label's indicator. Not expressed: up to
-        # half a voxel outside the volume the library repeats the border where the training
-        # takes 0.
+        # Not expressed: up to half a voxel outside the volume the library repeats the border where
+        # the training takes 0.
         "default_pad_value": 0,
+        "image_interpolation": "linear",
+        # Each label's indicator is interpolated, the largest wins.
         "label_interpolation": "linear",
     }
     if numbers["elastic"] is None:
@@ -188,6 +189,7 @@ def spatial_transform(numbers, shape, rng):
     elastic = {
         "control_points": points,
         "max_displacement": (float(np.abs(points).max()),) * 3,
+        "image_interpolation": "linear",
         "label_interpolation": "linear",
     }
     # The displacement acts first on the sampling grid, so the affine part first on the content.

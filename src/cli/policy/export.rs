@@ -2,11 +2,13 @@
 
 use super::Source;
 use crate::augment::record::is_dummy_2d;
+use crate::cli::interpolation::InterpolationFlags;
 use crate::cli::mirroring::MirrorFlags;
 use crate::cli::{print, say};
 use crate::data::Axes;
 use crate::error::Result;
 use crate::files;
+use crate::ops::warp::Interpolation;
 use crate::run::RunConfig;
 use crate::search::export::{ExportOptions, Library, python};
 use std::path::PathBuf;
@@ -33,6 +35,8 @@ pub(super) struct Export {
     most_probable: bool,
     #[command(flatten)]
     mirror: MirrorFlags,
+    #[command(flatten)]
+    interpolation: InterpolationFlags,
 }
 
 impl Export {
@@ -47,7 +51,9 @@ impl Export {
             false => None,
         };
         let preprocessing = config.as_ref().map(|c| &c.preprocessing);
+        let trained = config.as_ref().map_or(Interpolation::default(), |c| c.interpolation);
         let options = ExportOptions {
+            interpolation: self.interpolation.or(trained),
             mirror: self.mirror.axes().unwrap_or(config.as_ref().map_or(Axes::ALL, |c| c.mirror)),
             keep_zero: preprocessing.is_some_and(|p| p.nonzero_mask),
             axes: preprocessing.map_or([0, 1, 2], |p| p.axes),

@@ -34,11 +34,13 @@ def transforms(policy, on, shape):
         p_scale_per_sample=float(on["scale"]),
         border_mode_data="constant",
         border_cval_data=0,
-        order_data=1,
+        order_data={{ 3 if cubic else 1 }},
+{%- if not nearest %}
         # Order 1: each label's indicator is interpolated, the largest wins.
+{%- endif %}
         border_mode_seg="constant",
         border_cval_seg=0,
-        order_seg=1,
+        order_seg={{ 0 if nearest else 1 }},
     )
     gamma = GammaTransform(
         interval("gamma"),

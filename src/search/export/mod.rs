@@ -13,6 +13,7 @@ use super::distribution::Categorical;
 use super::file::PolicyFile;
 use super::policy::Policy;
 use super::space::{Field, Space};
+use crate::ops::warp::{ImageInterpolation, Interpolation, LabelInterpolation};
 use crate::{Error, Result};
 
 /// The library that a Python file is written for.
@@ -73,6 +74,8 @@ impl FromStr for Library {
 pub struct ExportOptions {
     /// Mirror these axes with probability 0.5 each.
     pub mirror: Axes,
+    /// How the training read between voxels.
+    pub interpolation: Interpolation,
     /// Set voxels outside the normalisation's mask back to 0 after gamma.
     pub keep_zero: bool,
     /// The file's axis (0, 1, 2: z, y, x) that each axis D, H, W of the training is.
@@ -144,6 +147,8 @@ pub fn python(file: &PolicyFile, library: Library, options: ExportOptions) -> Re
         fixed => fixed,
         one_of => base.one_of,
         mirror => options.mirror.0,
+        cubic => options.interpolation.image == ImageInterpolation::Cubic,
+        nearest => options.interpolation.labels == LabelInterpolation::Nearest,
         keep_zero => options.keep_zero,
         sided => draws_below_one(file, &base),
     };
@@ -225,6 +230,10 @@ mod tests {
 
     const OPTIONS: ExportOptions = ExportOptions {
         mirror: Axes::ALL,
+        interpolation: Interpolation {
+            image: ImageInterpolation::Linear,
+            labels: LabelInterpolation::Linear,
+        },
         keep_zero: false,
         axes: [0, 1, 2],
         reorient: false,

@@ -12,9 +12,17 @@ from scipy.spatial.transform import Rotation
 
 def spatial_transform(numbers, rng):
     """The library's transform with the numbers of one draw; None if there is nothing to do."""
-    # Linear interpolation of the image and of each label's indicator. Not expressed: up to half
-    # a voxel outside the volume the library blends with 0 where the training takes 0.
-    common = {"keys": ["image", "label"], "mode": "bilinear", "padding_mode": "zeros"}
+{%- if cubic %}
+    # The image by cubic B-splines: order 3.
+{%- else %}
+    # Not expressed: up to half a voxel outside the volume the library blends with 0 where the
+    # training takes 0.
+{%- endif %}
+{%- if not nearest %}
+    # Of labels, each one's indicator is interpolated.
+{%- endif %}
+    modes = [{{ "3" if cubic else '"bilinear"' }}, "{{ "nearest" if nearest else "bilinear" }}"]
+    common = {"keys": ["image", "label"], "mode": modes, "padding_mode": "zeros"}
     rotation = grid_rotation(numbers)
     # As here, above 1 the content shrinks: both scale the sampling grid.
     scale = numbers["scale"] or 1.0

@@ -37,11 +37,14 @@ def spatial_transform(numbers, shape, rng):
         "scales": (1 / (numbers["scale"] or 1.0),) * 3,
         "degrees": (x, y, z),
         "translation": (0, 0, 0),
-        # Linear interpolation of the image and of each label's indicator. Not expressed: up to
-        # half a voxel outside the volume the library repeats the border where the training
-        # takes 0.
+        # Not expressed: up to half a voxel outside the volume the library repeats the border where
+        # the training takes 0.
         "default_pad_value": 0,
-        "label_interpolation": "linear",
+        "image_interpolation": "{{ "bspline" if cubic else "linear" }}",
+{%- if not nearest %}
+        # Each label's indicator is interpolated, the largest wins.
+{%- endif %}
+        "label_interpolation": "{{ "nearest" if nearest else "linear" }}",
     }
     if numbers["elastic"] is None:
         return tio.Affine(**affine)
@@ -49,7 +52,8 @@ def spatial_transform(numbers, shape, rng):
     elastic = {
         "control_points": points,
         "max_displacement": (float(np.abs(points).max()),) * 3,
-        "label_interpolation": "linear",
+        "image_interpolation": "{{ "bspline" if cubic else "linear" }}",
+        "label_interpolation": "{{ "nearest" if nearest else "linear" }}",
     }
     # The displacement acts first on the sampling grid, so the affine part first on the content.
     return tio.AffineElasticDeformation(True, affine, elastic)
