@@ -13,7 +13,7 @@ struct Params {
     y_d: u32, y_base: u32, y_stride: u32, co_tiles: u32,
     x_h: u32, x_w: u32, samples: u32, kd: u32,
     offset_d: i32, offset_h: i32, offset_w: i32, step_d: i32,
-    chunk_bricks: u32, groups: u32, chunk_first: u32, co_blocks: u32,
+    chunk_bricks: u32, groups: u32, row_first: u32, co_blocks: u32,
 }
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;
@@ -31,8 +31,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     }
     let td = i32(number % p.kd);
     let ci = number / p.kd % p.ci_blocks;
-    let tile = number / (p.kd * p.ci_blocks) % p.co_tiles;
-    let chunk = p.chunk_first + number / (p.kd * p.ci_blocks * p.co_tiles);
+    let row = p.row_first + number / (p.kd * p.ci_blocks);
+    let tile = row % p.co_tiles;
+    let chunk = row / p.co_tiles;
     let block = local % 4u;
     let tap = local / 4u;
     let th = tap / {{ KW }}u;
@@ -85,7 +86,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             }
         }
     }
-    let first = (p.chunk_first * p.co_tiles * p.ci_blocks * p.kd + number) * {{ KH * KW * 16 }}u + tap * 16u + block;
+    let first = (p.row_first * p.ci_blocks * p.kd + number) * {{ KH * KW * 16 }}u + tap * 16u + block;
     partial[first] = a0;
     partial[first + 4u] = a1;
     partial[first + 8u] = a2;

@@ -8,7 +8,7 @@
 // lane and turn, so that an accumulator is loaded and stored once for several multiply-adds and a
 // row of x serves all th; lanes are added at the end. Points outside read dy = 0; blocks beyond the
 // last are left out by conv3d/weight_sum.
-// Workgroups: x (td, tw), y ci_tile, z (co_tile, chunk).
+// Workgroups: x (td, tw), y ci_tile, z rows: co_tiles of chunk after chunk, from row_first on.
 //
 // WINOGRAD = 1: three taps along h at stride 1 by F(3,2), the transpose of conv3d/gather_subgroup's
 // F(2,3): of two rows 4 products in place of 6, summed as such and turned into taps at the end.
@@ -21,7 +21,7 @@ struct Params {
     y_d: u32, y_base: u32, y_stride: u32, co_tiles: u32,
     step_d: i32, step_h: i32, step_w: i32, kd: u32,
     offset_d: i32, offset_h: i32, offset_w: i32, kw: u32,
-    chunk_planes: u32, chunks: u32, shift: u32, chunk_first: u32,
+    chunk_planes: u32, row_first: u32, shift: u32, pad: u32,
 }
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var x: texture_storage_3d<rgba32float, read>;
@@ -41,8 +41,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_invocation_id
     let td = i32(group.x / p.kw);
     let tw = i32(group.x % p.kw);
     let ci = group.y * {{ C }}u;
-    let tile = group.z / p.chunks;
-    let chunk = p.chunk_first + group.z % p.chunks;
+    let row = p.row_first + group.z;
+    let tile = row % p.co_tiles;
+    let chunk = row / p.co_tiles;
     let lanes_h = {{ LANES }}u >> p.shift;
     let lane_w = i32(lane & ((1u << p.shift) - 1u));
     let lane_h = i32(lane >> p.shift);

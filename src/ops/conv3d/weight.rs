@@ -109,9 +109,9 @@ struct SubgroupParams {
     offset: [i32; 3],
     kw: u32,
     chunk_planes: u32,
-    chunks: u32,
+    row_first: u32,
     shift: u32,
-    chunk_first: u32,
+    pad: u32,
 }
 
 #[repr(C)]
@@ -135,7 +135,7 @@ struct SimtParams {
     step_d: u32,
     chunk_bricks: u32,
     groups: u32,
-    chunk_first: u32,
+    row_first: u32,
     co_blocks: u32,
 }
 
@@ -251,9 +251,9 @@ impl WeightGradient<'_> {
             y_stride: place_y.stride,
         };
         let pieces = flops.div_ceil(flops_a_dispatch(l.tensors.caps())).max(1) as u32;
-        let launch = |l: &Lowering, chunks: Range<u32>| match l.variant {
-            ConvVariant::Simt => self.simt(l, &operands, pieces, chunks),
-            ConvVariant::Subgroup => self.subgroup(l, &operands, pieces, chunks),
+        let launch = |l: &Lowering, rows: Range<u32>| match l.variant {
+            ConvVariant::Simt => self.simt(l, &operands, rows),
+            ConvVariant::Subgroup => self.subgroup(l, &operands, rows),
         };
         let Partials { t_blocks, c_blocks, chunks, order } = launch(l, 0..1).partials;
         let vec4s = u64::from(co_blocks.div_ceil(t_blocks) * t_blocks)
@@ -261,13 +261,14 @@ impl WeightGradient<'_> {
         let bytes = vec4s * 16 * u64::from(chunks);
         let partial = l.tensors.slots.buffer("dw partial", bytes, Lifetime::Transient);
         let bytes_read = points * 16 * u64::from(co_blocks + ci_blocks);
-        let a_piece = chunks.div_ceil(pieces);
-        for first in (0..chunks).step_by(a_piece as usize) {
-            let count = a_piece.min(chunks - first);
+        let rows = chunks * co_blocks.div_ceil(t_blocks);
+        let a_piece = rows.div_ceil(pieces);
+        for first in (0..rows).step_by(a_piece as usize) {
+            let count = a_piece.min(rows - first);
             let Launch { kernel, params, groups, .. } = launch(l, first..first + count);
             let slots = [place_x.slot, place_y.slot].map(Binding::read);
             let bindings = slots.into_iter().chain([Binding::write(partial)]).collect();
-            let part = |whole: u64| whole * u64::from(count) / u64::from(chunks);
+            let part = |whole: u64| whole * u64::from(count) / u64::from(rows);
             let (flops, bytes) = (part(flops), part(bytes_read));
             l.recording.dispatch(Dispatch { kernel, params, bindings, groups, flops, bytes });
         }
@@ -304,8 +305,9 @@ impl WeightGradient<'_> {
         (items.div_ceil(chunk_items), chunk_items)
     }
 
-    /// The kernel on a range of chunks, of which there are at least `pieces` where possible.
-    fn simt(&self, l: &Lowering, o: &Operands, pieces: u32, range: Range<u32>) -> Launch {
+    /// The kernel on a range of rows: of the tiles of output channels of all chunks, chunk by chunk.
+    /// How they are cut into dispatches does not change a sum.
+    fn simt(&self, l: &Lowering, o: &Operands, rows: Range<u32>) -> Launch {
         let [kd, kh, kw] = self.geometry.kernel;
         let [sd, sh, sw] = self.geometry.stride;
         let co_tiles = o.co_blocks.div_ceil(4);
@@ -313,9 +315,8 @@ impl WeightGradient<'_> {
         let per_chunk = co_tiles * o.ci_blocks * kd;
         let vec4s = u64::from(co_tiles * 16 * o.ci_blocks * kd * kh * kw);
         let wanted = if l.tensors.caps().cpu { WORKGROUPS_CPU } else { WORKGROUPS_GPU };
-        let wanted = wanted.max(pieces * per_chunk);
         let (chunks, chunk_bricks) = Self::chunks(l, per_chunk, wanted, vec4s, bricks);
-        let groups = per_chunk * range.len() as u32;
+        let groups = o.ci_blocks * kd * rows.len() as u32;
         let params = SimtParams {
             q: o.q,
             bricks,
@@ -335,7 +336,7 @@ impl WeightGradient<'_> {
             step_d: sd,
             chunk_bricks,
             groups,
-            chunk_first: range.start,
+            row_first: rows.start,
             co_blocks: o.co_blocks,
         };
         let constants = [("KH", kh), ("KW", kw), ("SH", sh), ("SW", sw)];
@@ -346,7 +347,7 @@ impl WeightGradient<'_> {
     }
 
     /// As [`WeightGradient::simt`].
-    fn subgroup(&self, l: &Lowering, o: &Operands, pieces: u32, range: Range<u32>) -> Launch {
+    fn subgroup(&self, l: &Lowering, o: &Operands, rows: Range<u32>) -> Launch {
         let [kd, kh, kw] = self.geometry.kernel;
         let lanes = l.tensors.caps().subgroup_lanes.unwrap_or(8);
         let step = self.geometry.stride[1];
@@ -365,7 +366,7 @@ impl WeightGradient<'_> {
             + u64::from(o.ci_blocks) * block_bytes(o.x_edges);
         let cached = bytes.div_ceil(CHUNK_BYTES).min(u64::from(planes)) as u32;
         let small = (PARTIAL_BYTES / (vec4s * 16)) as u32;
-        let wanted = WORKGROUPS_CPU.max(cached.min(small).max(pieces) * per_chunk);
+        let wanted = WORKGROUPS_CPU.max(cached.min(small) * per_chunk);
         let (chunks, chunk_planes) = Self::chunks(l, per_chunk, wanted, vec4s, planes);
         let params = SubgroupParams {
             q: o.q,
@@ -383,9 +384,9 @@ impl WeightGradient<'_> {
             offset: self.geometry.padding.map(|p| -(p as i32)),
             kw,
             chunk_planes,
-            chunks: range.len() as u32,
+            row_first: rows.start,
             shift,
-            chunk_first: range.start,
+            pad: 0,
         };
         let constants = [
             ("LANES", lanes),
@@ -400,7 +401,7 @@ impl WeightGradient<'_> {
             Kernel::with("conv3d/weight_subgroup", &constants.map(|(k, v)| (k, i64::from(v))));
         let partials = Partials { t_blocks: t, c_blocks: c, chunks, order: [0, 2, 1] };
         let params = bytemuck::bytes_of(&params).to_vec();
-        let groups = [kd * kw, ci_tiles, co_tiles * range.len() as u32];
+        let groups = [kd * kw, ci_tiles, rows.len() as u32];
         Launch { partials, kernel, params, groups }
     }
 }
@@ -419,7 +420,7 @@ struct Operands {
     y_stride: u32,
 }
 
-/// The kernel on some of the chunks.
+/// The kernel on some of the rows.
 struct Launch {
     partials: Partials,
     kernel: Kernel,
