@@ -1,10 +1,11 @@
 //! What the search is worth and what it costs: trains the same network on a fold of a data set with
 //! each way to choose the augmentation, and compares the results case by case.
 //!
-//! Runs are resumable one by one: what is finished is not trained again, what was interrupted goes
-//! on. Every run is made by the program itself, with the flags that the report lists.
+//! Runs are resumable one by one: what `results.jsonl` has is not trained again, what was interrupted
+//! goes on. Every run is made by the program itself, with the flags that `results.jsonl` lists.
 
 mod report;
+mod results;
 mod settings;
 
 use asng_wgpu::Error;
@@ -12,6 +13,7 @@ use asng_wgpu::data::dataset::Dataset;
 use asng_wgpu::data::split::{self, Fold};
 use asng_wgpu::files;
 use clap::Parser;
+use results::{Finished, Results};
 use settings::{Cases, Setting, settings};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -23,7 +25,7 @@ type Result<T> = std::result::Result<T, Error>;
 struct Flags {
     /// Folder of the data set.
     dataset: PathBuf,
-    /// Folder of the runs and of report.md.
+    /// Folder of the runs, of results.jsonl and of report.md.
     out: PathBuf,
     /// Seeds of the settings with few cases.
     #[arg(long, default_value_t = 3)]
@@ -66,16 +68,17 @@ fn run(flags: &Flags) -> Result<()> {
         return Err(Error::Usage("--only leaves no setting; leave it out for all".into()));
     }
     files::create_folder(&flags.out)?;
+    let mut results = Results::open(&flags.out)?;
     if !flags.report {
         let splits = write_splits(flags)?;
         // Seed by seed, so that an unfinished series still compares all settings.
         for seed in 0..flags.seeds {
             for setting in wanted.iter().filter(|s| seed < s.seeds(flags.seeds)) {
-                train(flags, setting, seed, &splits)?;
+                train(flags, setting, seed, &splits, &mut results)?;
             }
         }
     }
-    let text = report::report(&flags.out, &wanted, flags.seeds)?;
+    let text = report::report(&results, &wanted)?;
     files::replace(&flags.out.join("report.md"), text.as_bytes())?;
     println!("{text}");
     Ok(())
@@ -102,11 +105,18 @@ fn write_splits(flags: &Flags) -> Result<PathBuf> {
 }
 
 /// Trains one run unless it is there already.
-fn train(flags: &Flags, setting: &Setting, seed: u64, splits: &Path) -> Result<()> {
-    let out = setting.folder(&flags.out, seed);
-    if report::summary_path(&out).exists() {
+fn train(
+    flags: &Flags,
+    setting: &Setting,
+    seed: u64,
+    splits: &Path,
+    results: &mut Results,
+) -> Result<()> {
+    let own: Vec<String> = setting.flags().into_iter().chain(flags.flags.clone()).collect();
+    if results.find(setting, seed, &own)?.is_some() {
         return Ok(());
     }
+    let out = setting.folder(&flags.out, seed);
     let mut command = Command::new(env!("CARGO_BIN_EXE_asng-wgpu"));
     command.arg("train").arg(&flags.dataset).arg("--out").arg(&out).arg("--resume");
     command.args(["--fold", &FOLD.to_string(), "--seed", &seed.to_string()]);
@@ -114,7 +124,7 @@ fn train(flags: &Flags, setting: &Setting, seed: u64, splits: &Path) -> Result<(
     if setting.cases == Cases::Few {
         command.arg("--splits").arg(splits);
     }
-    command.args(setting.flags()).args(&flags.flags);
+    command.args(&own);
     println!("{} {}, seed {seed}", setting.cases.name(), setting.name);
     let status = command.status().map_err(|e| Error::io("start the program for", &out, e))?;
     if !status.success() {
@@ -123,5 +133,5 @@ fn train(flags: &Flags, setting: &Setting, seed: u64, splits: &Path) -> Result<(
             out.display()
         )));
     }
-    Ok(())
+    results.add(Finished::read(&out, setting, seed, own)?)
 }

@@ -1,82 +1,52 @@
 //! Tables of what was trained, as Markdown.
 
 use super::Result;
+use super::results::{Finished, METRICS, Results};
 use super::settings::{Budget, Cases, Setting};
-use asng_wgpu::infer::compare::find_setting;
-use asng_wgpu::metrics::comparison::{Comparison, NamedSummary, compare};
-use serde::Deserialize;
+use asng_wgpu::metrics::comparison::{Comparison, NamedSummary, average, compare};
 use std::fmt::Write;
-use std::path::{Path, PathBuf};
 
-/// Measures that are compared, and how many digits they are printed with.
-const METRICS: [(&str, usize); 2] = [("Dice", 4), ("HD95", 2)];
 /// Settings that all others are held against.
 const BASELINES: [&str; 5] = ["none", "default", "trivial", "default long", "trivial long"];
-
-/// Where a finished run has its summary.
-pub fn summary_path(run: &Path) -> PathBuf {
-    run.join("fold_0/validation/summary.json")
-}
-
-/// What the report reads of an epoch.
-#[derive(Deserialize)]
-struct Epoch {
-    seconds: f64,
-    augment_share: f64,
-    policy_share: f64,
-}
 
 /// A setting with its finished runs.
 struct Trained<'a> {
     setting: &'a Setting,
-    seeds: Vec<u64>,
+    runs: Vec<&'a Finished>,
     /// Mean over the seeds.
     mean: NamedSummary,
     /// Mean foreground Dice of each seed.
     dice: Vec<f64>,
-    /// Median over all epochs of the runs: seconds an epoch, shares of augmentation and policy step.
-    cost: [f64; 3],
-    epochs: usize,
 }
 
 impl<'a> Trained<'a> {
-    fn find(out: &Path, setting: &'a Setting, most: u64) -> Result<Option<Self>> {
-        let finished = |seed: &u64| summary_path(&setting.folder(out, *seed)).exists();
-        let seeds: Vec<u64> = (0..setting.seeds(most)).filter(finished).collect();
-        if seeds.is_empty() {
+    fn find(results: &'a Results, setting: &'a Setting) -> Result<Option<Self>> {
+        let runs: Vec<&Finished> = results.runs.iter().filter(|r| r.is_of(setting)).collect();
+        if runs.is_empty() {
             return Ok(None);
         }
-        let paths: Vec<String> =
-            seeds.iter().map(|&seed| setting.folder(out, seed).display().to_string()).collect();
-        let mean = find_setting(&format!("{}={}", setting.name, paths.join(",")))?;
-        let mut dice = Vec::new();
-        let mut epochs: Vec<Epoch> = Vec::new();
-        for path in &paths {
-            let one = find_setting(path)?;
-            dice.push(one.summary.foreground_mean.get("Dice").map_or(f64::NAN, |d| d.value()));
-            let log = Path::new(path).join("fold_0/metrics.jsonl");
-            let text =
-                std::fs::read_to_string(&log).map_err(|e| asng_wgpu::Error::io("read", &log, e))?;
-            epochs.extend(text.lines().filter_map(|line| serde_json::from_str(line).ok()));
-        }
-        let median = |value: fn(&Epoch) -> f64| {
-            let mut values: Vec<f64> = epochs.iter().map(value).collect();
-            values.sort_by(f64::total_cmp);
-            values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+        let summaries: Vec<NamedSummary> = runs.iter().map(|run| run.summary()).collect();
+        let mean = average(setting.name, &summaries)?;
+        let dice_of = |run: &NamedSummary| {
+            run.summary.foreground_mean.get("Dice").map_or(f64::NAN, |d| d.value())
         };
-        let cost = [median(|e| e.seconds), median(|e| e.augment_share), median(|e| e.policy_share)];
-        let epochs = epochs.len() / seeds.len();
-        Ok(Some(Trained { setting, seeds, mean, dice, cost, epochs }))
+        let dice = summaries.iter().map(dice_of).collect();
+        Ok(Some(Trained { setting, runs, mean, dice }))
+    }
+
+    /// Mean over the seeds.
+    fn mean_of(&self, value: fn(&Finished) -> f64) -> f64 {
+        self.runs.iter().map(|run| value(run)).sum::<f64>() / self.runs.len() as f64
     }
 }
 
 /// All tables.
-pub fn report(out: &Path, settings: &[Setting], seeds: u64) -> Result<String> {
+pub fn report(results: &Results, settings: &[Setting]) -> Result<String> {
     let mut text = String::new();
     for cases in [Cases::Few, Cases::All] {
         let of_cases = settings.iter().filter(|s| s.cases == cases);
         let trained: Vec<Trained> = of_cases
-            .filter_map(|s| Trained::find(out, s, seeds).transpose())
+            .filter_map(|s| Trained::find(results, s).transpose())
             .collect::<Result<_>>()?;
         if trained.is_empty() {
             continue;
@@ -86,7 +56,7 @@ pub fn report(out: &Path, settings: &[Setting], seeds: u64) -> Result<String> {
             Cases::All => "All training cases",
         };
         let _ = writeln!(text, "## {title}\n");
-        results(&mut text, &trained);
+        values(&mut text, &trained);
         for baseline in BASELINES {
             if let Some(base) = trained.iter().find(|t| t.setting.name == baseline) {
                 differences(&mut text, base, &trained)?;
@@ -97,7 +67,7 @@ pub fn report(out: &Path, settings: &[Setting], seeds: u64) -> Result<String> {
 }
 
 /// Dice and HD95 per label, and the cost.
-fn results(text: &mut String, trained: &[Trained]) {
+fn values(text: &mut String, trained: &[Trained]) {
     let labels: Vec<&String> =
         trained[0].mean.summary.mean.keys().filter(|label| *label != "0").collect();
     let mut head = vec!["setting".to_owned(), "epochs".into(), "seeds".into()];
@@ -109,8 +79,11 @@ fn results(text: &mut String, trained: &[Trained]) {
     let rows: Vec<Vec<String>> = trained
         .iter()
         .map(|t| {
-            let mut row =
-                vec![t.setting.name.to_owned(), t.epochs.to_string(), t.seeds.len().to_string()];
+            let mut row = vec![
+                t.setting.name.to_owned(),
+                format!("{:.0}", t.mean_of(|run| run.epochs as f64)),
+                t.runs.len().to_string(),
+            ];
             let summary = &t.mean.summary;
             for (metric, digits) in METRICS {
                 let number = |value: Option<&asng_wgpu::metrics::Number>| {
@@ -123,9 +96,9 @@ fn results(text: &mut String, trained: &[Trained]) {
                 row.push(number(summary.foreground_mean.get(metric)));
             }
             row.push(t.dice.iter().map(|d| format!("{d:.4}")).collect::<Vec<_>>().join(" "));
-            let [seconds, augment, policy] = t.cost;
-            row.push(format!("{seconds:.1}"));
-            row.extend([augment, policy].map(|share| format!("{:.1}%", share * 100.0)));
+            row.push(format!("{:.1}", t.mean_of(|run| run.seconds)));
+            let shares = [t.mean_of(|run| run.augment_share), t.mean_of(|run| run.policy_share)];
+            row.extend(shares.map(|share| format!("{:.1}%", share * 100.0)));
             row
         })
         .collect();

@@ -11,10 +11,11 @@ const EPOCHS_EQUAL_TIME: u64 = 26;
 /// iteration: in sum as much as the others' time.
 const EPOCHS_EARLY: u64 = 11;
 
-/// The network and its training, the same for all.
+/// The network and its training, the same for all. Without mirroring, which makes the two ends of the
+/// hippocampus alike and costs more than any policy gains here; settings with it are named so.
 const RECIPE: [&str; 12] = [
     "--patch",
-    "40,56,40",
+    "32,40,32",
     "--features",
     "8",
     "--levels",
@@ -60,7 +61,7 @@ pub struct Setting {
     pub cases: Cases,
     pub budget: Budget,
     epochs: u64,
-    flags: &'static [&'static str],
+    flags: Vec<String>,
 }
 
 impl Setting {
@@ -77,12 +78,12 @@ impl Setting {
     /// Flags of `train` beside data, seed and folders.
     pub fn flags(&self) -> Vec<String> {
         let epochs = ["--epochs".to_owned(), self.epochs.to_string()];
-        RECIPE.iter().chain(self.flags).map(|flag| (*flag).to_owned()).chain(epochs).collect()
+        let recipe = RECIPE.iter().map(|flag| (*flag).to_owned());
+        recipe.chain(self.flags.iter().cloned()).chain(epochs).collect()
     }
 }
 
-/// All settings, the plain ones first. Every flag that `train` might one day default otherwise is
-/// given.
+/// All settings, the plain ones first.
 pub fn settings() -> Vec<Setting> {
     let mut all = Vec::new();
     for cases in [Cases::Few, Cases::All] {
@@ -90,52 +91,90 @@ pub fn settings() -> Vec<Setting> {
             let budget = if epochs == EPOCHS_EQUAL_TIME { Budget::Time } else { Budget::Updates };
             all.push(Setting { name, cases, budget, epochs, flags });
         };
+        let plain = |flags: &[&str]| flags.iter().map(|flag| (*flag).to_owned()).collect();
         for (epochs, names) in [
             (EPOCHS, ["none", "default", "random", "trivial"]),
             (EPOCHS_EQUAL_TIME, ["none long", "default long", "random long", "trivial long"]),
         ] {
-            add(names[0], epochs, &["--searcher", "none"]);
-            add(names[1], epochs, &["--searcher", "default"]);
-            add(names[2], epochs, &["--searcher", "random"]);
-            add(names[3], epochs, &["--searcher", "trivial"]);
+            add(names[0], epochs, plain(&["--searcher", "none"]));
+            add(names[1], epochs, plain(&["--searcher", "default", "--no-mirror"]));
+            add(names[2], epochs, plain(&["--searcher", "random", "--no-mirror"]));
+            add(names[3], epochs, plain(&["--searcher", "trivial", "--no-mirror"]));
         }
-        add("asng shared", EPOCHS, &["--search-init", "uniform", "--candidate-updates", "mean"]);
-        add(
-            "asng paper",
-            EPOCHS,
-            &["--search-mode", "paper", "--search-init", "uniform", "--candidate-updates", "mean"],
-        );
-        for (name, epochs, flags) in REMEDIES {
-            add(name, *epochs, flags);
+        add("default mirrored long", EPOCHS_EQUAL_TIME, plain(&["--searcher", "default"]));
+        for search in SEARCHES {
+            add(search.name, search.epochs, search.flags());
         }
     }
     all
 }
 
-/// Changes to the search that stay true to the method, one after the other: name, epochs, flags.
-const REMEDIES: &[(&str, u64, &[&str])] = &[
-    ("asng each", EPOCHS, &["--search-init", "uniform", "--candidate-updates", "each"]),
-    ("asng warm", EPOCHS, &["--search-init", "default", "--candidate-updates", "mean"]),
-    ("asng warm each", EPOCHS, &["--search-init", "default", "--candidate-updates", "each"]),
-    (
-        "asng warm each early",
-        EPOCHS_EARLY,
-        &["--search-init", "default", "--candidate-updates", "each", "--search-until", "0.4"],
-    ),
-    (
-        "asng warm each early judged by 4",
-        EPOCHS_EARLY,
-        &[
-            "--search-init",
-            "default",
-            "--candidate-updates",
-            "each",
-            "--search-until",
-            "0.4",
-            "--search-batches",
-            "4",
-            "--search-every",
-            "4",
-        ],
-    ),
+/// A search and what is changed of it. Every flag that `train` might one day default otherwise is
+/// given.
+struct Search {
+    name: &'static str,
+    epochs: u64,
+    mode: &'static str,
+    init: &'static str,
+    updates: &'static str,
+    until: &'static str,
+    draws: &'static str,
+    step: &'static str,
+    variables: &'static str,
+}
+
+/// Mode `shared`, all else as in the paper.
+const SHARED: Search = Search {
+    name: "asng shared",
+    epochs: EPOCHS,
+    mode: "shared",
+    init: "uniform",
+    updates: "mean",
+    until: "0.8",
+    draws: "own",
+    step: "1",
+    variables: "all",
+};
+
+/// A start at nnU-Net's policy, a step by each candidate, and an early end.
+const EARLY: Search = Search {
+    name: "asng warm each early",
+    epochs: EPOCHS_EARLY,
+    init: "default",
+    updates: "each",
+    until: "0.4",
+    ..SHARED
+};
+
+/// The search as published, and changes that stay true to it.
+const SEARCHES: [Search; 7] = [
+    SHARED,
+    Search { name: "asng paper", mode: "paper", ..SHARED },
+    Search { name: "asng each", updates: "each", ..SHARED },
+    Search { name: "asng warm", init: "default", ..SHARED },
+    EARLY,
+    Search { name: "asng warm each early small common", draws: "common", step: "0.1", ..EARLY },
+    Search {
+        name: "asng probabilities",
+        draws: "common",
+        step: "0.3",
+        variables: "probabilities",
+        ..EARLY
+    },
 ];
+
+impl Search {
+    fn flags(&self) -> Vec<String> {
+        let pairs = [
+            ("--search-mode", self.mode),
+            ("--search-init", self.init),
+            ("--candidate-updates", self.updates),
+            ("--search-until", self.until),
+            ("--candidate-draws", self.draws),
+            ("--search-step", self.step),
+            ("--searcher-variables", self.variables),
+        ];
+        let pairs = pairs.iter().flat_map(|(flag, value)| [*flag, *value]);
+        std::iter::once("--no-mirror").chain(pairs).map(String::from).collect()
+    }
+}
