@@ -5,21 +5,30 @@ use asng_wgpu::gpu::{AdapterSummary, list_adapters};
 use burn::prelude::*;
 use burn::tensor::wgpu::WgpuBackend;
 
-/// An adapter's device, and its name with its driver.
-pub fn open(number: usize) -> Result<(Device, String)> {
+fn adapters(number: usize) -> Result<Vec<AdapterSummary>> {
     let adapters = list_adapters("").map_err(|e| e.to_string())?;
-    let Some(chosen) = adapters.get(number) else {
-        return Err(format!(
-            "--adapter {number} is none of the {} adapters; 'asng-wgpu devices' lists them",
-            adapters.len()
-        ));
-    };
-    let device = Device::wgpu_options()
+    if number < adapters.len() {
+        return Ok(adapters);
+    }
+    let count = adapters.len();
+    Err(format!("--adapter {number} is none of {count}; 'asng-wgpu devices' lists them"))
+}
+
+/// An adapter's name with its driver.
+pub fn name(number: usize) -> Result<String> {
+    let chosen = &adapters(number)?[number];
+    Ok(format!("{} ({})", chosen.name, chosen.driver))
+}
+
+/// An adapter's device.
+pub fn open(number: usize) -> Result<Device> {
+    let adapters = adapters(number)?;
+    let chosen = &adapters[number];
+    Device::wgpu_options()
         .device_kind(kind(&adapters, chosen)?)
         .graphics_api(api(chosen)?)
         .init()
-        .map_err(|e| format!("Burn cannot open '{}': {e}", chosen.name))?;
-    Ok((device, format!("{} ({})", chosen.name, chosen.driver)))
+        .map_err(|e| format!("Burn cannot open '{}': {e}", chosen.name))
 }
 
 /// Burn counts the adapters of one kind and graphics API.

@@ -1,32 +1,14 @@
-//! Flags, the table with its JSON lines, and how a case is timed.
+//! The device, the rows with their JSON lines, and how a case is timed.
 
 use crate::adapter;
+use crate::flags::Flags;
 use burn::prelude::*;
-use clap::Parser;
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::Write;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 /// Errors are texts for the user.
 pub type Result<T> = std::result::Result<T, String>;
-
-/// Times Burn on the training step and the convolutions of asng-wgpu's benches.
-#[derive(Parser)]
-struct Flags {
-    /// Fewer repetitions, and only what takes less than two minutes on a slow device.
-    #[arg(long)]
-    quick: bool,
-    /// Write one JSON line a row to this file.
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
-    /// Number of the adapter, as 'asng-wgpu devices' lists them.
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    adapter: usize,
-    /// Only cases whose name contains this text.
-    filter: Option<String>,
-}
 
 /// The fields of the main package's rows. Limits are its kernels' to measure, not Burn's.
 #[derive(serde::Serialize)]
@@ -52,57 +34,36 @@ pub struct Case<'a> {
     pub flops: f64,
 }
 
-/// A case that takes longer is given up.
-const LONGEST: Duration = Duration::from_secs(600);
 /// Runs before the timed ones, at least and at most.
 const WARM_UP: (usize, usize) = (3, 12);
 
-/// The bench at work.
+/// The bench at work on one case.
 pub struct Bench {
     pub device: Device,
-    pub quick: bool,
-    filter: Option<String>,
+    quick: bool,
     json: Option<File>,
 }
 
 impl Bench {
-    /// Reads the flags, opens the device and prints the table's head.
-    pub fn start() -> Result<Bench> {
-        let flags = Flags::parse();
+    /// Opens the device, and the file of JSON lines to append to.
+    pub fn open(flags: &Flags) -> Result<Bench> {
+        let open = |path| OpenOptions::new().append(true).create(true).open(path);
         let json = match &flags.json {
-            Some(path) => Some(
-                File::create(path)
-                    .map_err(|e| format!("cannot create '{}': {e}", path.display()))?,
-            ),
+            Some(path) => {
+                Some(open(path).map_err(|e| format!("cannot open '{}': {e}", path.display()))?)
+            }
             None => None,
         };
-        let (device, name) = adapter::open(flags.adapter)?;
-        println!("burn: {name}");
-        println!("{:52} {:>10} {:>10} {:>9}", "case", "median ms", "best ms", "rate");
-        Ok(Bench { device, quick: flags.quick, filter: flags.filter, json })
+        Ok(Bench { device: adapter::open(flags.adapter)?, quick: flags.quick, json })
     }
 
-    /// True where the flags ask for this case.
-    pub fn wants(&self, case: &str) -> bool {
-        self.filter.as_deref().is_none_or(|text| case.contains(text))
-    }
-
-    /// Times `run`, which says how long the part of it that counts took. What Burn cannot do on
-    /// this device ends the case, not the bench.
-    pub fn row(&mut self, case: &Case, run: impl FnMut() -> Duration) -> Result<()> {
+    /// Times `run`, which says how long the part of it that counts took.
+    pub fn row(&mut self, case: &Case, mut run: impl FnMut() -> Duration) -> Result<()> {
+        warm_up(&mut run);
         let rounds = if self.quick { 3 } else { 7 };
-        // Burn panics where a kernel cannot be built or memory ends.
-        match catch_unwind(AssertUnwindSafe(|| time(rounds, run))) {
-            Ok(Some(times)) => self.print(case, &times),
-            Ok(None) => {
-                println!("{}: left out, more than {} s", case.name, LONGEST.as_secs());
-                Ok(())
-            }
-            Err(_) => {
-                println!("{}: left out, Burn panicked (see above)", case.name);
-                Ok(())
-            }
-        }
+        let mut times: Vec<f64> = (0..rounds).map(|_| run().as_secs_f64() * 1e3).collect();
+        times.sort_by(f64::total_cmp);
+        self.print(case, &times)
     }
 
     fn print(&mut self, case: &Case, times: &[f64]) -> Result<()> {
@@ -118,30 +79,13 @@ impl Bench {
     }
 }
 
-/// Milliseconds of `rounds` runs, sorted; fewer where they take too long, `None` where not even
-/// the warm-up ends in time.
-fn time(rounds: usize, mut run: impl FnMut() -> Duration) -> Option<Vec<f64>> {
-    let begin = Instant::now();
-    warm_up(&mut run);
-    if begin.elapsed() > LONGEST {
-        return None;
-    }
-    let mut times = Vec::new();
-    while times.len() < rounds && (times.is_empty() || begin.elapsed() < LONGEST) {
-        times.push(run().as_secs_f64() * 1e3);
-    }
-    times.sort_by(f64::total_cmp);
-    Some(times)
-}
-
 /// Runs until Burn has compiled and tuned its kernels: until a run takes no less than nine tenths
 /// of the one before.
 fn warm_up(run: &mut impl FnMut() -> Duration) {
-    let (begin, mut last) = (Instant::now(), Duration::MAX);
+    let mut last = Duration::MAX;
     for count in 1..=WARM_UP.1 {
         let now = run();
-        let settled = count >= WARM_UP.0 && now >= last.mul_f64(0.9);
-        if settled || begin.elapsed() > LONGEST {
+        if count >= WARM_UP.0 && now >= last.mul_f64(0.9) {
             return;
         }
         last = now;

@@ -1,7 +1,7 @@
 //! Single convolutions: forward, and both gradients together, as autodiff makes them.
 
 use crate::bench::{Bench, Case, Result, timed};
-use crate::random;
+use crate::{Job, random};
 use burn::prelude::*;
 use burn::tensor::module::{conv_transpose3d, conv3d};
 use burn::tensor::ops::{ConvOptions, ConvTransposeOptions};
@@ -70,26 +70,18 @@ impl Layer {
         2.0 * (edge.pow(3) * taps * self.input * self.output) as f64
     }
 
-    fn forward(&self, bench: &mut Bench) -> Result<()> {
-        let name = format!("conv3d forward {}", self.name);
-        if !bench.wants(&name) {
-            return Ok(());
-        }
+    fn forward(&self, bench: &mut Bench, name: &str) -> Result<()> {
         let device = bench.device.clone();
         let (x, weight) = self.operands(&device);
-        let case = Case { bench: "kernels", name: &name, flops: self.flops() };
+        let case = Case { bench: "kernels", name, flops: self.flops() };
         bench.row(&case, || timed(&device, || self.apply(x.clone(), weight.clone())).1)
     }
 
-    fn backward(&self, bench: &mut Bench) -> Result<()> {
-        let name = format!("conv3d backward {}", self.name);
-        if !bench.wants(&name) {
-            return Ok(());
-        }
+    fn backward(&self, bench: &mut Bench, name: &str) -> Result<()> {
         let device = bench.device.clone().autodiff();
         let (x, weight) = self.operands(&device);
         let (x, weight) = (x.require_grad(), weight.require_grad());
-        let case = Case { bench: "kernels", name: &name, flops: 2.0 * self.flops() };
+        let case = Case { bench: "kernels", name, flops: 2.0 * self.flops() };
         bench.row(&case, || {
             // The forward pass is done before the clock starts.
             let (y, _) = timed(&device, || self.apply(x.clone(), weight.clone()));
@@ -98,11 +90,16 @@ impl Layer {
     }
 }
 
-/// Rows of all layers.
-pub fn cases(bench: &mut Bench) -> Result<()> {
-    for layer in LAYERS {
-        layer.forward(bench)?;
-        layer.backward(bench)?;
-    }
-    Ok(())
+/// Both directions of all layers.
+pub fn jobs() -> Vec<Job> {
+    let jobs = |layer: &'static Layer| -> [Job; 2] {
+        let name = |direction| format!("conv3d {direction} {}", layer.name);
+        let forward = Box::new(|bench: &mut Bench, name: &str| layer.forward(bench, name));
+        let backward = Box::new(|bench: &mut Bench, name: &str| layer.backward(bench, name));
+        [
+            Job { name: name("forward"), long: false, run: forward },
+            Job { name: name("backward"), long: false, run: backward },
+        ]
+    };
+    LAYERS.iter().flat_map(jobs).collect()
 }

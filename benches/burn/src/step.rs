@@ -1,7 +1,7 @@
 //! Whole training steps: forward, loss, backward, clipping, Adam.
 
 use crate::bench::{Bench, Case, Result, timed};
-use crate::{loss, random, unet};
+use crate::{Job, loss, random, unet};
 use asng_wgpu::nn::parameters::Parameters;
 use asng_wgpu::nn::plan::NetworkPlan;
 use burn::grad_clipping::GradientClippingConfig;
@@ -62,6 +62,10 @@ impl Training {
         }
     }
 
+    fn parameters(&self) -> u64 {
+        self.net.as_ref().map_or(0, |net| net.num_params() as u64)
+    }
+
     /// One step; the loss before it.
     fn step(&mut self) -> Tensor<1> {
         let net = self.net.take().expect("each step gives the network back");
@@ -98,36 +102,30 @@ impl Step {
         NetworkPlan::from_spacing(1, CLASSES, self.features, patch, BATCH, spacing, self.levels)
     }
 
-    fn row(&self, bench: &mut Bench) -> Result<()> {
-        let (name, plan, device) = (self.name(), self.plan(), bench.device.clone().autodiff());
+    fn row(&self, bench: &mut Bench, name: &str) -> Result<()> {
+        let (plan, device) = (self.plan(), bench.device.clone().autodiff());
         plan.validate().map_err(|e| e.to_string())?;
         let mut training = Training::new(&plan, &device);
         let (ours, burns) = (Parameters::new(&plan).count(), training.parameters());
         println!("{name}: {burns} parameters, of {ours} in the main package");
         assert_eq!(burns, ours, "both networks have the same parameters");
         let mut losses = Vec::new();
-        let case = Case { bench: "step", name: &name, flops: unet::step_flops(&plan) };
+        let case = Case { bench: "step", name, flops: unet::step_flops(&plan) };
         bench.row(&case, || {
             let (loss, time) = timed(&device, || training.step());
             losses.push(loss.into_scalar::<f32>());
             time
         })?;
-        check(&name, &losses)
+        check(name, &losses)
     }
 }
 
-impl Training {
-    fn parameters(&self) -> u64 {
-        self.net.as_ref().map_or(0, |net| net.num_params() as u64)
-    }
-}
-
-/// Rows of the steps that the flags ask for.
-pub fn cases(bench: &mut Bench) -> Result<()> {
-    for step in STEPS {
-        if bench.wants(&step.name()) && !(bench.quick && step.long) {
-            step.row(bench)?;
-        }
-    }
-    Ok(())
+/// The steps.
+pub fn jobs() -> Vec<Job> {
+    let job = |step: &'static Step| Job {
+        name: step.name(),
+        long: step.long,
+        run: Box::new(|bench, name| step.row(bench, name)),
+    };
+    STEPS.iter().map(job).collect()
 }
