@@ -32,8 +32,8 @@ pub(super) struct SearchFlags {
     /// Validation batches that judge each candidate.
     #[arg(long, default_value_t = 1, value_name = "N")]
     search_batches: u64,
-    /// One weight step by the mean gradient of the candidates, or a step by each.
-    #[arg(long, value_enum, default_value = "mean")]
+    /// A weight step by each candidate, or one by their mean gradient as in the paper.
+    #[arg(long, value_enum, default_value = "each")]
     candidate_updates: CandidateUpdates,
     /// Random numbers of its own for each candidate's draws, or the same for all candidates of an
     /// iteration, whose samples then differ only where the policies do.
@@ -45,9 +45,9 @@ pub(super) struct SearchFlags {
     /// Share of the epochs after which the distribution is frozen and all training cases are used.
     #[arg(long, default_value_t = 0.8)]
     search_until: f64,
-    /// Where the distribution starts: uniform, default (near nnU-Net's policy), or the policy.json
-    /// of a run.
-    #[arg(long, default_value = "uniform")]
+    /// Where the distribution starts: default (half of each variable's mass at nnU-Net's policy),
+    /// uniform as in the paper, or the policy.json of a run.
+    #[arg(long, default_value = "default")]
     search_init: String,
     /// With --searcher asng or sng: first step of the distribution in its Fisher metric; smaller ones
     /// need more agreement among the judgements to go as far.
