@@ -10,6 +10,8 @@ const EPOCHS_EQUAL_TIME: u64 = 26;
 /// Epochs of a search that ends after 0.4 of them, so that the rest costs two plain steps an
 /// iteration: in sum as much as the others' time.
 const EPOCHS_EARLY: u64 = 11;
+/// The same with a policy step every 4th iteration.
+const EPOCHS_SPARSE: u64 = 12;
 
 /// The network and its training, the same for all. Without mirroring, which makes the two ends of the
 /// hippocampus alike and costs more than any policy gains here; settings with it are named so.
@@ -118,6 +120,7 @@ struct Search {
     init: &'static str,
     updates: &'static str,
     until: &'static str,
+    every: &'static str,
     draws: &'static str,
     step: &'static str,
     variables: &'static str,
@@ -131,6 +134,7 @@ const SHARED: Search = Search {
     init: "uniform",
     updates: "mean",
     until: "0.8",
+    every: "1",
     draws: "own",
     step: "1",
     variables: "all",
@@ -147,13 +151,21 @@ const EARLY: Search = Search {
 };
 
 /// The search as published, and changes that stay true to it.
-const SEARCHES: [Search; 7] = [
+const SEARCHES: [Search; 8] = [
     SHARED,
     Search { name: "asng paper", mode: "paper", ..SHARED },
     Search { name: "asng each", updates: "each", ..SHARED },
     Search { name: "asng warm", init: "default", ..SHARED },
     EARLY,
     Search { name: "asng warm each early small common", draws: "common", step: "0.1", ..EARLY },
+    Search {
+        name: "asng warm each early small common every 4",
+        epochs: EPOCHS_SPARSE,
+        every: "4",
+        draws: "common",
+        step: "0.1",
+        ..EARLY
+    },
     Search {
         name: "asng probabilities",
         draws: "common",
@@ -170,6 +182,7 @@ impl Search {
             ("--search-init", self.init),
             ("--candidate-updates", self.updates),
             ("--search-until", self.until),
+            ("--search-every", self.every),
             ("--candidate-draws", self.draws),
             ("--search-step", self.step),
             ("--searcher-variables", self.variables),
