@@ -1,15 +1,24 @@
 //! Round numbers along an axis.
 
 /// Multiples of 1, 2 or 5 times a power of ten within `low..=high`, at most `most` of them (at
-/// least 2); `least` bounds their distance from below, 1 for counts. Empty unless `low < high`.
+/// least 2; one more where otherwise none would lie within); `least` bounds their distance from
+/// below, 1 for counts. Empty unless `low < high`, and where no multiple of `least` lies within.
 pub(super) fn ticks(low: f64, high: f64, most: usize, least: f64) -> Vec<f64> {
     if !(low.is_finite() && high.is_finite() && low < high) {
         return Vec::new();
     }
-    let step = step((high - low) / most.max(2) as f64).max(least);
-    let first = (low / step - 1e-9).ceil();
-    let count = ((high / step + 1e-9).floor() - first).max(0.0) as usize + 1;
-    (0..count.min(100)).map(|i| (first + i as f64) * step).collect()
+    let mut distance = step((high - low) / most.max(2) as f64).max(least);
+    let within = |distance: f64| {
+        let first = (low / distance - 1e-9).ceil();
+        let count = (high / distance + 1e-9).floor() - first + 1.0;
+        (first, count.clamp(0.0, 100.0) as usize)
+    };
+    // A range shorter than the distance may lie between two multiples.
+    while within(distance).1 == 0 && distance > least {
+        distance = step(distance * 0.4).max(least);
+    }
+    let (first, count) = within(distance);
+    (0..count).map(|i| (first + i as f64) * distance).collect()
 }
 
 /// The least of 1, 2, 5 times a power of ten that is not below `value`.
@@ -61,6 +70,8 @@ mod tests {
         assert_eq!(of(0.0, 3.2e-4, 4, 0.0), "0 1e-4 2e-4 3e-4");
         assert_eq!(of(0.0, 3.2e5, 4, 0.0), "0 1e5 2e5 3e5");
         assert_eq!(of(9.9e-5, 10.6e-5, 4, 0.0), "1.00e-4 1.02e-4 1.04e-4 1.06e-4");
+        assert_eq!(of(153_735.0, 196_326.0, 2, 0.0), "1.6e5 1.8e5");
+        assert_eq!(of(1.2, 1.8, 4, 1.0), "");
         assert_eq!(of(1.0, 1.0, 4, 0.0), "");
         assert_eq!(of(f64::NAN, 1.0, 4, 0.0), "");
     }
