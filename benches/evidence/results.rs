@@ -24,8 +24,9 @@ pub struct Finished {
     /// Flags of `train` beside data, seed and folders.
     pub flags: Vec<String>,
     pub epochs: usize,
-    /// Medians over the epochs: seconds an epoch, shares of augmentation and policy step.
+    /// Median over the epochs.
     pub seconds: f64,
+    /// Means over the epochs, of which the last may be without a search.
     pub augment_share: f64,
     pub policy_share: f64,
     /// Case -> label -> the values of [`METRICS`]; none where one is not defined.
@@ -47,10 +48,10 @@ impl Finished {
         let text = std::fs::read_to_string(&log).map_err(|e| Error::io("read", &log, e))?;
         let epochs: Vec<Epoch> =
             text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
-        let median = |value: fn(&Epoch) -> f64| {
-            let mut values: Vec<f64> = epochs.iter().map(value).collect();
-            values.sort_by(f64::total_cmp);
-            values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+        let mut seconds: Vec<f64> = epochs.iter().map(|epoch| epoch.seconds).collect();
+        seconds.sort_by(f64::total_cmp);
+        let mean = |value: fn(&Epoch) -> f64| {
+            epochs.iter().map(value).sum::<f64>() / epochs.len().max(1) as f64
         };
         let summary = find_summary(run)?.summary;
         let values = summary.metric_per_case.iter().map(|case| {
@@ -68,9 +69,9 @@ impl Finished {
             seed,
             flags,
             epochs: epochs.len(),
-            seconds: median(|e| e.seconds),
-            augment_share: median(|e| e.augment_share),
-            policy_share: median(|e| e.policy_share),
+            seconds: seconds.get(seconds.len() / 2).copied().unwrap_or(f64::NAN),
+            augment_share: mean(|epoch| epoch.augment_share),
+            policy_share: mean(|epoch| epoch.policy_share),
             values: values.collect(),
         })
     }
