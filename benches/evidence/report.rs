@@ -107,11 +107,10 @@ fn values(text: &mut String, trained: &[Trained]) {
 
 /// Differences to a baseline of the same number of weight updates or the same time.
 fn differences(text: &mut String, base: &Trained, trained: &[Trained]) -> Result<()> {
-    let searches = |t: &&Trained| t.setting.name.starts_with("asng");
     let others: Vec<&Trained> = trained
         .iter()
         .filter(|t| t.setting.name != base.setting.name)
-        .filter(|t| t.setting.budget == base.setting.budget || searches(t))
+        .filter(|t| t.setting.budget.meets(base.setting.budget))
         .collect();
     if others.is_empty() {
         return Ok(());
@@ -121,8 +120,8 @@ fn differences(text: &mut String, base: &Trained, trained: &[Trained]) -> Result
     let metrics: Vec<String> = METRICS.iter().map(|(name, _)| (*name).to_owned()).collect();
     let compared = compare(&runs, &metrics, 0)?;
     let budget = match base.setting.budget {
-        Budget::Updates => "equal iterations",
-        Budget::Time => "equal time",
+        Budget::Updates => "equal weight steps",
+        Budget::Time | Budget::Both => "equal time",
     };
     let _ = writeln!(
         text,

@@ -3,6 +3,7 @@
 
 use super::Result;
 use super::settings::Setting;
+use asng_wgpu::data::dataset::case_name;
 use asng_wgpu::infer::compare::find_summary;
 use asng_wgpu::metrics::comparison::NamedSummary;
 use asng_wgpu::metrics::summary::{CaseMetrics, Number, Summary};
@@ -61,7 +62,7 @@ impl Finished {
                 };
                 (label.clone(), METRICS.map(finite))
             });
-            (name_of(&case.prediction_file), labels.collect())
+            (case_name(Path::new(&case.prediction_file)), labels.collect())
         });
         Ok(Finished {
             cases: setting.cases.name().into(),
@@ -101,12 +102,6 @@ impl Finished {
     }
 }
 
-fn name_of(prediction: &str) -> String {
-    let file = Path::new(prediction).file_name().map(|name| name.to_string_lossy().into_owned());
-    let file = file.unwrap_or_default();
-    file.trim_end_matches(".gz").trim_end_matches(".nii").to_owned()
-}
-
 /// All finished runs of a folder, with their file.
 pub struct Results {
     path: PathBuf,
@@ -132,7 +127,8 @@ impl Results {
                 ))
             })
         });
-        Ok(Results { runs: runs.collect::<Result<_>>()?, path: path.clone() })
+        let runs = runs.collect::<Result<_>>()?;
+        Ok(Results { path, runs })
     }
 
     /// The run of a setting and seed.

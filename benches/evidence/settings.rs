@@ -13,8 +13,8 @@ const EPOCHS_EARLY: u64 = 11;
 /// The same with a policy step every 4th iteration.
 const EPOCHS_SPARSE: u64 = 12;
 
-/// The network and its training, the same for all. Without mirroring, which makes the two ends of the
-/// hippocampus alike and costs more than any policy gains here; settings with it are named so.
+/// The network and its training, the same for all. Settings add `--no-mirror`: mirroring makes the two
+/// ends of the hippocampus alike and costs more than any policy gains here. One with it is named so.
 const RECIPE: [&str; 12] = [
     "--patch",
     "32,40,32",
@@ -51,10 +51,19 @@ impl Cases {
 /// What a setting spends.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Budget {
-    /// As many iterations as the searches.
+    /// As many weight steps as a search that makes one an iteration.
     Updates,
-    /// As much time as a search in mode `shared`.
+    /// As much time as such a search in mode `shared`.
     Time,
+    /// Both.
+    Both,
+}
+
+impl Budget {
+    /// Whether a setting may be held against a baseline.
+    pub fn meets(self, baseline: Budget) -> bool {
+        self == Budget::Both || self == baseline
+    }
 }
 
 /// One way to train.
@@ -89,23 +98,24 @@ impl Setting {
 pub fn settings() -> Vec<Setting> {
     let mut all = Vec::new();
     for cases in [Cases::Few, Cases::All] {
-        let mut add = |name, epochs, flags| {
-            let budget = if epochs == EPOCHS_EQUAL_TIME { Budget::Time } else { Budget::Updates };
+        let mut add = |name, budget, epochs, flags| {
             all.push(Setting { name, cases, budget, epochs, flags });
         };
         let plain = |flags: &[&str]| flags.iter().map(|flag| (*flag).to_owned()).collect();
-        for (epochs, names) in [
-            (EPOCHS, ["none", "default", "random", "trivial"]),
-            (EPOCHS_EQUAL_TIME, ["none long", "default long", "random long", "trivial long"]),
+        let long = ["none long", "default long", "random long", "trivial long"];
+        for (budget, epochs, names) in [
+            (Budget::Updates, EPOCHS, ["none", "default", "random", "trivial"]),
+            (Budget::Time, EPOCHS_EQUAL_TIME, long),
         ] {
-            add(names[0], epochs, plain(&["--searcher", "none"]));
-            add(names[1], epochs, plain(&["--searcher", "default", "--no-mirror"]));
-            add(names[2], epochs, plain(&["--searcher", "random", "--no-mirror"]));
-            add(names[3], epochs, plain(&["--searcher", "trivial", "--no-mirror"]));
+            add(names[0], budget, epochs, plain(&["--searcher", "none"]));
+            add(names[1], budget, epochs, plain(&["--searcher", "default", "--no-mirror"]));
+            add(names[2], budget, epochs, plain(&["--searcher", "random", "--no-mirror"]));
+            add(names[3], budget, epochs, plain(&["--searcher", "trivial", "--no-mirror"]));
         }
-        add("default mirrored long", EPOCHS_EQUAL_TIME, plain(&["--searcher", "default"]));
+        let mirrored = plain(&["--searcher", "default"]);
+        add("default mirrored long", Budget::Time, EPOCHS_EQUAL_TIME, mirrored);
         for search in SEARCHES {
-            add(search.name, search.epochs, search.flags());
+            add(search.name, search.budget(), search.epochs, search.flags());
         }
     }
     all
@@ -176,6 +186,14 @@ const SEARCHES: [Search; 8] = [
 ];
 
 impl Search {
+    fn budget(&self) -> Budget {
+        match (self.mode, self.updates) {
+            ("paper", _) => Budget::Updates,
+            (_, "each") => Budget::Time,
+            _ => Budget::Both,
+        }
+    }
+
     fn flags(&self) -> Vec<String> {
         let pairs = [
             ("--search-mode", self.mode),

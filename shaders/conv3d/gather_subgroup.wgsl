@@ -16,7 +16,8 @@
 // WINOGRAD = 1: three taps along h at stride 1 by F(2,3) (Winograd 1980; Lavin, Gray 2016), two
 // outputs of 4 products in place of 6; conv3d/pack turns the three taps into the four factors.
 //
-// FLOPs: 2 * 4 ci_blocks * 4 T * taps a point, of which F(2,3) spares a third. For CPU adapters (llvmpipe), where
+// FLOPs: 2 * 4 ci_blocks * 4 T * taps a point, of which F(2,3) spares a third. For CPU adapters
+// (llvmpipe), where
 // - a read-only storage texture costs 60 instructions a load of 8 vec4 (a sampled texture, whose
 //   level is looked up a lane, 190; a buffer about 300);
 // - an accumulator costs a load and a store each time it is touched: hence matrix products, 16

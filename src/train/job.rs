@@ -24,7 +24,7 @@ use std::time::{Duration, Instant};
 
 /// Steps in a row that may be skipped for non-finite gradients before the run stops.
 const MOST_SKIPPED: u32 = 20;
-/// One iteration in so many is timed stage by stage.
+/// One stretch of iterations in so many is timed stage by stage.
 const TIMED: u64 = 8;
 /// Batches of the online validation, at most.
 const MOST_VALIDATION: u64 = 50;
@@ -307,7 +307,7 @@ impl<'a> Job<'a> {
             mode,
             batches: options.search.batches,
         });
-        let timed = iteration % TIMED == TIMED - 1 || iteration + 1 == options.iterations;
+        let timed = is_timed(iteration, options.search.every, options.iterations);
         self.setup.trainer.iterate(
             &mut self.training,
             policy_step,
@@ -462,5 +462,28 @@ impl<'a> Job<'a> {
         write_state(run, fold, &session.net, &state, self.standing.epoch)?;
         self.state_written = Instant::now();
         Ok(())
+    }
+}
+
+/// Whether an iteration of an epoch is timed. Stretches are as long as from one policy step to the
+/// next, so that each holds exactly one and the shares are those of the epoch.
+fn is_timed(iteration: u64, every: u64, iterations: u64) -> bool {
+    iteration / every % TIMED == TIMED - 1 || iteration.saturating_add(every) >= iterations
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn as_many_policy_steps_are_timed_as_there_are() {
+        for (every, iterations) in [(1, 40), (1, 3), (4, 40), (4, 250), (3, 7), (64, 250)] {
+            let timed: Vec<u64> =
+                (0..iterations).filter(|&i| is_timed(i, every, iterations)).collect();
+            let steps = timed.iter().filter(|i| i.is_multiple_of(every)).count() as u64;
+            assert!(steps > 0, "{every} {iterations}");
+            assert!(steps.abs_diff(timed.len() as u64 / every) <= 1, "{every} {iterations}");
+        }
+        assert!(is_timed(7, 1, 40) && !is_timed(8, 1, 40) && is_timed(39, 1, 40));
     }
 }

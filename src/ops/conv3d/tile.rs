@@ -9,8 +9,8 @@ const MOST_PRODUCTS: u32 = 128;
 const ROWS: [u32; 4] = [4, 8, 12, 16];
 const MOST_ROWS_DIRECT: u32 = 8;
 const MOST_ROWS_FEW_TAPS: u32 = 4;
-/// A dispatch of fewer FLOPs, under 0.3 ms, has the fewest rows: tall tiles take seconds to compile.
-const SMALL: u64 = 1 << 24;
+/// Work of fewer FLOPs, under 0.3 ms, has the fewest rows: tall tiles take seconds to compile.
+pub(super) const SMALL: u64 = 1 << 24;
 /// Channel blocks that are tried.
 const BLOCKS: [u32; 4] = [4, 3, 2, 1];
 
@@ -29,7 +29,7 @@ impl Tile {
     /// The tile that needs the fewest instructions for `points` outputs a lane along h and so many
     /// channel blocks, on subgroups of `lanes`, in a dispatch of so many FLOPs.
     pub fn choose(h: &Axis, points: u32, blocks: u32, lanes: u32, flops: u64) -> Tile {
-        let winograd = is_winograd(h);
+        let winograd = is_winograd(h.count, h.in_step as u32);
         let most_rows = match (winograd, h.count) {
             _ if flops < SMALL => ROWS[0],
             (true, _) => u32::MAX,
@@ -77,9 +77,10 @@ impl Tile {
     }
 }
 
-/// Whether two neighbouring outputs have F(2,3)'s form: three taps at stride 1.
-fn is_winograd(h: &Axis) -> bool {
-    h.count == 3 && h.in_step == 1
+/// Whether two neighbours along an axis have the form of F(2,3) and its transpose F(3,2): three taps
+/// at stride 1.
+pub(super) fn is_winograd(taps: u32, stride: u32) -> bool {
+    taps == 3 && stride == 1
 }
 
 #[cfg(test)]

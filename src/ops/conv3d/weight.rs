@@ -1,6 +1,7 @@
 //! The weight gradient: partial sums over chunks of points (split-K), then one sum in order.
 
 use super::gather::lane_shift;
+use super::tile::{SMALL, is_winograd};
 use super::{Conv3dBackwardWeight, Geometry, flops_a_dispatch};
 use crate::error::Result;
 use crate::gpu::{Binding, Dispatch, Kernel, Lifetime, linear_groups};
@@ -38,8 +39,6 @@ const ROWS: u32 = 4;
 /// Rows of F(3,2), which then takes 0.87 of the time a row.
 const ROWS_WINOGRAD: u32 = 8;
 const TIME_WINOGRAD: f32 = 0.87;
-/// A gradient of fewer FLOPs has the fewest rows: tall tiles take seconds to compile.
-const SMALL: u64 = 1 << 24;
 
 impl Tile {
     /// The tile that finishes `points` a lane along h of all blocks first.
@@ -49,7 +48,7 @@ impl Tile {
         };
         let best = BLOCKS.iter().min_by(|a, b| time(a).total_cmp(&time(b)));
         let (co, ci) = best.map_or((2, 2), |&(t, c, _)| (t, c));
-        let winograd = kh == 3 && step == 1;
+        let winograd = is_winograd(kh, step);
         let rows_of = |rows: u32| (points.div_ceil(rows) * rows) as f32;
         let tall =
             winograd && flops >= SMALL && rows_of(ROWS_WINOGRAD) * TIME_WINOGRAD < rows_of(ROWS);
