@@ -98,7 +98,7 @@ fn every_searcher_trains() {
     };
     run("none", &[]);
     run("default", &["--optimizer", "sgd"]);
-    run("trivial", &["--lambda", "3"]);
+    run("trivial", &["--lambda", "3", "--accumulate"]);
     let space = folder.path().join("space.toml");
     let few = "[[variables]]\nname = \"p_gamma\"\nlow = 0.0\nhigh = 1.0\ncount = 3\n";
     std::fs::write(&space, few).unwrap();
@@ -113,6 +113,29 @@ fn every_searcher_trains() {
         (read(&fixed).space, read(&fixed).theta),
         (read(&random).space, read(&random).theta)
     );
+}
+
+#[test]
+fn after_a_search_its_most_probable_policy_augments_where_asked() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = demo(folder.path());
+    let losses = |name: &str, extra: &[&str]| {
+        let out = folder.path().join(name);
+        let done = train(&data, &out)
+            .args(["--epochs", "2", "--iterations", "2", "--no-validate", "--val-every", "9"])
+            .args(["--search-mass", "0.05", "--search-until", "0.5"])
+            .args(extra)
+            .output()
+            .unwrap();
+        assert!(done.status.success(), "{name}: {}", text(&done.stderr));
+        let lines = json_lines(&out.join("fold_0/metrics.jsonl"));
+        let theta = json_lines(&out.join("fold_0/policy.jsonl")).remove(1)["theta"].clone();
+        (lines[0]["loss"].clone(), lines[1]["loss"].clone(), theta)
+    };
+    let drawn = losses("drawn", &[]);
+    let settled = losses("settled", &["--after-search", "policy"]);
+    assert_eq!((&drawn.0, &drawn.2), (&settled.0, &settled.2), "the search is the same");
+    assert_ne!(drawn.1, settled.1, "what follows is not");
 }
 
 #[cfg(unix)]

@@ -17,7 +17,7 @@ fn policy_file(f: &Folder, name: &str, with_theta: bool) {
     let centre = space.nearest(&Policy::nnunet());
     let file = PolicyFile {
         version: VERSION,
-        theta: with_theta.then(|| Categorical::centred(&counts, &centre)),
+        theta: with_theta.then(|| Categorical::centred(&counts, &centre, 0.5)),
         policy: Policy { p_rotation: 1.0, ..Policy::none() },
         space,
         dataset: "demo".into(),

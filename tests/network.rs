@@ -21,6 +21,7 @@ fn isotropic() -> NetworkPlan {
         base_features: 5,
         patch: [8, 8, 12],
         batch: 2,
+        accumulate: false,
         pools: vec![[2, 2, 2], [2, 2, 2]],
         kernels: vec![[3, 3, 3]; 3],
     }
@@ -33,6 +34,7 @@ fn anisotropic() -> NetworkPlan {
         base_features: 3,
         patch: [3, 16, 8],
         batch: 1,
+        accumulate: false,
         pools: vec![[1, 2, 2], [1, 2, 2]],
         kernels: vec![[1, 3, 3], [1, 3, 3], [3, 3, 3]],
     }
@@ -71,6 +73,17 @@ struct Session {
 
 /// Records the loss alone, and the loss with its gradient, on the same parameters.
 fn session(gpu: &Gpu, net: &UNet, variant: ConvVariant, recompute: usize) -> Session {
+    // With samples one after the other there is no batch to take Dice over.
+    session_of(gpu, net, variant, recompute, true)
+}
+
+fn session_of(
+    gpu: &Gpu,
+    net: &UNet,
+    variant: ConvVariant,
+    recompute: usize,
+    batch_dice: bool,
+) -> Session {
     let plan = &net.plan;
     let mut tensors = Tensors::new(gpu.caps());
     let state = TrainingState::new(&mut tensors, net, Optimizer::Sgd);
@@ -78,7 +91,7 @@ fn session(gpu: &Gpu, net: &UNet, variant: ConvVariant, recompute: usize) -> Ses
     let batch = Batch { image, labels: label_slot };
     // Every head weighs, so that every parameter has a gradient.
     let head_weights = (0..plan.pools.len()).map(|i| 0.5f32.powi(i as i32)).collect();
-    let loss = LossPlan { head_weights, batch_dice: true };
+    let loss = LossPlan { head_weights, batch_dice };
     let mut record = |backward| {
         let mut recording = Recording::new();
         let mut l = Lowering { tensors: &mut tensors, recording: &mut recording, variant };
@@ -123,6 +136,12 @@ impl Session {
 
     fn value(&self, gpu: &Gpu, slot: &LossSlot) -> f64 {
         slot.total(&gpu.read(&self.memory, slot.slot, 0, slot.len()).unwrap())
+    }
+
+    /// Hard counts at the parameters of the last gradient.
+    fn counts(&self, gpu: &Gpu) -> Vec<[f32; 3]> {
+        let slot = &self.losses[1];
+        slot.counts(&gpu.read(&self.memory, slot.slot, 0, slot.len()).unwrap())
     }
 
     /// Loss and gradient at parameters.
@@ -243,6 +262,33 @@ fn activations_made_again_give_the_same_bits_in_less_memory() {
                 assert!(again.bytes <= last && (recompute != 1 || again.bytes < last));
                 last = again.bytes;
             }
+        }
+    }
+}
+
+#[test]
+fn samples_one_by_one_give_the_gradient_of_the_batch() {
+    let gpu = gpu();
+    for variant in ConvVariant::available(gpu.caps()) {
+        for (plan, batch) in [(isotropic(), 2), (anisotropic(), 3)] {
+            let plan = NetworkPlan { batch, ..plan };
+            let parameters = parameters_of(&UNet::new(plan.clone()));
+            let run = |accumulate| {
+                let net = UNet::new(NetworkPlan { accumulate, ..plan.clone() });
+                let session = session_of(gpu, &net, variant, 0, false);
+                let (loss, gradient) = session.gradient(gpu, &parameters);
+                assert_eq!(loss, session.at(gpu, &parameters), "with and without a gradient");
+                let counts = session.counts(gpu);
+                (loss, gradient, counts)
+            };
+            let (whole, one_by_one) = (run(false), run(true));
+            assert!((whole.0 - one_by_one.0).abs() < 1e-6, "{} {}", whole.0, one_by_one.0);
+            assert_eq!(whole.2, one_by_one.2);
+            let largest = whole.1.iter().fold(0f32, |m, g| m.max(g.abs()));
+            let unlike = |(a, b): (&f32, &f32)| (a - b).abs();
+            let worst = whole.1.iter().zip(&one_by_one.1).map(unlike).fold(0f32, f32::max);
+            assert!(worst < 2e-5 * largest, "{variant:?}: {worst} of {largest}");
+            assert!(whole.1.len() == one_by_one.1.len() && largest > 0.0);
         }
     }
 }

@@ -134,6 +134,8 @@ struct Search {
     draws: &'static str,
     step: &'static str,
     variables: &'static str,
+    mass: &'static str,
+    after: &'static str,
 }
 
 /// Mode `shared`, all else as in the paper.
@@ -148,6 +150,8 @@ const SHARED: Search = Search {
     draws: "own",
     step: "1",
     variables: "all",
+    mass: "0.5",
+    after: "distribution",
 };
 
 /// A start at nnU-Net's policy, a step by each candidate, and an early end.
@@ -160,21 +164,34 @@ const EARLY: Search = Search {
     ..SHARED
 };
 
+/// The same with a smaller first step, and luck that both candidates share.
+const CAREFUL: Search =
+    Search { name: "asng warm each early small common", draws: "common", step: "0.1", ..EARLY };
+
+/// The same with a judgement every 4th iteration.
+const SPARSE: Search = Search {
+    name: "asng warm each early small common every 4",
+    epochs: EPOCHS_SPARSE,
+    every: "4",
+    ..CAREFUL
+};
+
 /// The search as published, and changes that stay true to it.
-const SEARCHES: [Search; 8] = [
+const SEARCHES: [Search; 11] = [
     SHARED,
     Search { name: "asng paper", mode: "paper", ..SHARED },
     Search { name: "asng each", updates: "each", ..SHARED },
     Search { name: "asng warm", init: "default", ..SHARED },
     EARLY,
-    Search { name: "asng warm each early small common", draws: "common", step: "0.1", ..EARLY },
+    CAREFUL,
+    SPARSE,
+    Search { name: "asng careful, then its policy", after: "policy", ..CAREFUL },
+    Search { name: "asng careful, mass 0.9", mass: "0.9", ..CAREFUL },
     Search {
-        name: "asng warm each early small common every 4",
-        epochs: EPOCHS_SPARSE,
-        every: "4",
-        draws: "common",
-        step: "0.1",
-        ..EARLY
+        name: "asng careful every 4, mass 0.9, then its policy",
+        mass: "0.9",
+        after: "policy",
+        ..SPARSE
     },
     Search {
         name: "asng probabilities",
@@ -204,6 +221,8 @@ impl Search {
             ("--candidate-draws", self.draws),
             ("--search-step", self.step),
             ("--searcher-variables", self.variables),
+            ("--search-mass", self.mass),
+            ("--after-search", self.after),
         ];
         let pairs = pairs.iter().flat_map(|(flag, value)| [*flag, *value]);
         std::iter::once("--no-mirror").chain(pairs).map(String::from).collect()

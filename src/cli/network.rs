@@ -39,6 +39,11 @@ pub(super) struct NetworkFlags {
     /// as --memory needs].
     #[arg(long, value_name = "LEVELS")]
     recompute: Option<u32>,
+    /// Let the samples of a batch through the network one after the other and add up their
+    /// gradients: the memory of one sample's activations, the same result but for rounding [default:
+    /// where --memory needs it].
+    #[arg(long)]
+    accumulate: bool,
     /// A plan that `plan` wrote; other flags win over it.
     #[arg(long, value_name = "FILE")]
     plan: Option<PathBuf>,
@@ -71,6 +76,7 @@ impl NetworkFlags {
         options.features = self.features.or(network.map(|n| n.base_features)).unwrap_or(32);
         options.levels = self.levels.or(network.map(|n| n.levels() as u32)).unwrap_or(0);
         options.recompute = self.recompute.or(plan.as_ref().map(|p| p.recompute)).unwrap_or(0);
+        options.accumulate = self.accumulate || network.is_some_and(|n| n.accumulate);
         options.memory_bytes =
             self.memory.as_deref().map(|text| bytes("--memory", text)).transpose()?;
         Ok(())

@@ -91,13 +91,15 @@ fn describe(plan: &PlanFile) -> String {
     let features: Vec<String> =
         (0..network.levels()).map(|l| network.features(l).to_string()).collect();
     let by = &plan.preprocessing;
-    let memory = match plan.recompute {
-        0 => size(plan.memory_bytes),
-        levels => format!(
-            "{}, with the activations of {levels} level(s) made again in the backward pass",
-            size(plan.memory_bytes)
-        ),
-    };
+    let mut memory = size(plan.memory_bytes);
+    if plan.recompute > 0 {
+        let levels = plan.recompute;
+        memory +=
+            &format!(", with the activations of {levels} level(s) made again in the backward pass");
+    }
+    if network.accumulate {
+        memory += ", one sample after the other";
+    }
     let mut rows = vec![
         ("cases", plan.cases.to_string()),
         ("voxel size", format!("{} mm", mm(by.spacing_mm))),

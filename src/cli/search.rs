@@ -1,8 +1,8 @@
 //! Flags of the augmentation search; `train` and `plan` share them.
 
 use crate::train::{
-    CandidateDraws, CandidateUpdates, SearchMode, SearchOptions, SearchValidation, SearchVariables,
-    SearcherKind,
+    AfterSearch, CandidateDraws, CandidateUpdates, SearchMode, SearchOptions, SearchValidation,
+    SearchVariables, SearcherKind,
 };
 use std::path::PathBuf;
 
@@ -45,10 +45,18 @@ pub(super) struct SearchFlags {
     /// Share of the epochs after which the distribution is frozen and all training cases are used.
     #[arg(long, default_value_t = 0.8)]
     search_until: f64,
-    /// Where the distribution starts: default (half of each variable's mass at nnU-Net's policy),
-    /// uniform as in the paper, or the policy.json of a run.
+    /// What augments once the search is over: policies drawn from the frozen distribution, or its
+    /// most probable policy.
+    #[arg(long, value_enum, default_value = "distribution")]
+    after_search: AfterSearch,
+    /// Where the distribution starts: default (around nnU-Net's policy), uniform as in the paper, or
+    /// the policy.json of a run.
     #[arg(long, default_value = "default")]
     search_init: String,
+    /// With --search-init default: the share of each variable's mass that starts on the value
+    /// nearest to nnU-Net's policy; the rest is spread over the other values.
+    #[arg(long, default_value_t = 0.5, value_name = "SHARE")]
+    search_mass: f64,
     /// With --searcher asng or sng: first step of the distribution in its Fisher metric; smaller ones
     /// need more agreement among the judgements to go as far.
     #[arg(long, default_value_t = 1.0, value_name = "STEP")]
@@ -77,7 +85,9 @@ impl SearchFlags {
             batches: self.search_batches,
             every: self.search_every,
             until: self.search_until,
+            after: self.after_search,
             init: self.search_init.clone(),
+            mass: self.search_mass,
             step: self.search_step,
             space: self.space.clone(),
             variables: self.searcher_variables,

@@ -23,10 +23,18 @@ pub struct NetworkPlan {
     pub patch: [u32; 3],
     /// Samples a batch.
     pub batch: u32,
+    /// In training, the samples pass through the network one after the other and their gradients
+    /// are added up.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub accumulate: bool,
     /// Stride between level i and i + 1.
     pub pools: Vec<[u32; 3]>,
     /// Kernel edges of each level on the way down (one more than `pools`).
     pub kernels: Vec<[u32; 3]>,
+}
+
+fn is_false(flag: &bool) -> bool {
+    !flag
 }
 
 impl NetworkPlan {
@@ -43,7 +51,17 @@ impl NetworkPlan {
         levels: u32,
     ) -> Self {
         let (pools, kernels) = topology(patch, spacing_mm, levels, |edge| edge.is_multiple_of(2));
-        NetworkPlan { in_channels, classes, base_features, patch, batch, pools, kernels }
+        let accumulate = false;
+        NetworkPlan {
+            in_channels,
+            classes,
+            base_features,
+            patch,
+            batch,
+            accumulate,
+            pools,
+            kernels,
+        }
     }
 
     /// Number of levels.

@@ -1,11 +1,12 @@
 //! A training step as one recording: forward, deep supervision loss, backward, optimizer.
 
+use super::plan::NetworkPlan;
 use super::unet::{Backward, UNet};
 use crate::error::Result;
 use crate::gpu::{Command, Lifetime, Recording, SlotId};
 use crate::ops::loss::{DiceCrossEntropy, DownsampleLabels, out_elements};
-use crate::ops::optimizer::{GradientNorm, OptimizerStep, Ranges, Rule};
-use crate::ops::tensor::{Tensors, View};
+use crate::ops::optimizer::{Average, GradientNorm, OptimizerStep, Ranges, Rule};
+use crate::ops::tensor::{Storage, Tensor, Tensors, View};
 use crate::ops::{ConvVariant, Lowering};
 
 /// Which optimizer.
@@ -83,19 +84,28 @@ pub struct LossPlan {
 /// Where the losses of a recording are found.
 #[derive(Clone, Debug)]
 pub struct LossSlot {
-    /// f32 values, [`out_elements`] a weighted head.
+    /// f32 values: passes through the network, weighted heads, [`out_elements`].
     pub slot: SlotId,
-    /// Weight of each head in the slot.
+    /// Weight of each head.
     pub weights: Vec<f32>,
-    /// Logits of all recorded heads.
-    pub logits: Vec<View>,
+    /// Passes that a batch takes: one, or one a sample.
+    passes: u32,
     elements: u32,
 }
 
 impl LossSlot {
+    /// A slot for the losses of so many passes.
+    fn new(l: &mut Lowering, plan: &NetworkPlan, loss: &LossPlan, passes: u32) -> Self {
+        let weights: Vec<f32> = loss.head_weights.iter().copied().filter(|&w| w > 0.0).collect();
+        let elements = out_elements(plan.classes);
+        let values = weights.len() as u64 * u64::from(passes * elements);
+        let slot = l.tensors.slots.buffer("losses", values * 4, Lifetime::Persistent);
+        LossSlot { slot, weights, passes, elements }
+    }
+
     /// Number of f32 values.
     pub fn len(&self) -> usize {
-        self.weights.len() * self.elements as usize
+        self.passes as usize * self.weights.len() * self.elements as usize
     }
 
     /// True without heads.
@@ -103,19 +113,35 @@ impl LossSlot {
         self.weights.is_empty()
     }
 
-    /// The weighted sum of the heads' totals.
-    pub fn total(&self, values: &[f32]) -> f64 {
-        let heads = values.chunks(self.elements as usize).zip(&self.weights);
-        heads.map(|(v, &w)| f64::from(v[2]) * f64::from(w)).sum()
+    /// First element of a head in a pass.
+    fn offset(&self, pass: u32, head: usize) -> u32 {
+        (pass * self.weights.len() as u32 + head as u32) * self.elements
     }
 
-    /// Hard true positives, false positives and false negatives of each class at head 0.
-    pub fn counts<'a>(&self, values: &'a [f32]) -> impl Iterator<Item = [f32; 3]> + use<'a> {
-        values[4..self.elements as usize].chunks_exact(3).map(|c| [c[0], c[1], c[2]])
+    /// The weighted sum of the heads' totals, the mean over the passes.
+    pub fn total(&self, values: &[f32]) -> f64 {
+        let heads = values.chunks(self.elements as usize).zip(self.weights.iter().cycle());
+        heads.map(|(v, &w)| f64::from(v[2]) * f64::from(w)).sum::<f64>() / f64::from(self.passes)
+    }
+
+    /// Hard true positives, false positives and false negatives of each class at head 0, over all
+    /// samples.
+    pub fn counts(&self, values: &[f32]) -> Vec<[f32; 3]> {
+        let pass = self.weights.len() * self.elements as usize;
+        let mut sums = vec![[0f32; 3]; (self.elements as usize - 4) / 3];
+        for first_head in values.chunks(pass.max(1)) {
+            let counts = first_head[4..self.elements as usize].as_chunks::<3>().0;
+            for (sum, counts) in sums.iter_mut().zip(counts) {
+                sum.iter_mut().zip(counts).for_each(|(sum, count)| *sum += count);
+            }
+        }
+        sums
     }
 }
 
-/// Appends forward, loss and (with `backward`) backward of a batch.
+/// Appends forward, loss and (with `backward`) backward of a batch: all samples at once, or where the
+/// plan accumulates one after the other with the mean of their gradients. The two differ in rounding
+/// alone, unless Dice is taken over the batch.
 ///
 /// # Errors
 /// [`crate::Error::Device`] when a tensor exceeds the device's limits.
@@ -127,18 +153,71 @@ pub fn record_loss(
     batch: Batch,
     loss: &LossPlan,
 ) -> Result<LossSlot> {
+    let samples = l.tensors.of(batch.image).samples;
+    if !net.plan.accumulate || samples == 1 {
+        let losses = LossSlot::new(l, &net.plan, loss, 1);
+        record_pass(l, net, parameters, backward, batch, loss, &losses, 0)?;
+        return Ok(losses);
+    }
+    let losses = LossSlot::new(l, &net.plan, loss, samples);
+    let len = net.parameters.elements();
+    let gradient =
+        |l: &mut Lowering, name| l.tensors.slots.buffer(name, len * 4, Lifetime::Transient);
+    let mut sum = None;
+    for sample in 0..samples {
+        let one = one_sample(l, batch, sample)?;
+        let own = backward.map(|all| {
+            let gradient = gradient(l, "sample gradient");
+            Backward { gradient, ..all }
+        });
+        record_pass(l, net, parameters, own, one, loss, &losses, sample)?;
+        let (Some(all), Some(own)) = (backward, own) else { continue };
+        sum = Some(match sum {
+            None => own.gradient,
+            Some(before) => {
+                let last = sample + 1 == samples;
+                let scale = if last { 1.0 / samples as f32 } else { 1.0 };
+                let result = if last { all.gradient } else { gradient(l, "gradient sum") };
+                Average { a: before, b: own.gradient, result, scale, len }.lower(l);
+                result
+            }
+        });
+    }
+    Ok(losses)
+}
+
+/// A batch of one sample of a batch, copied.
+fn one_sample(l: &mut Lowering, batch: Batch, sample: u32) -> Result<Batch> {
+    let Tensor { segments, spatial, .. } = l.tensors.of(batch.image).clone();
+    let life = Lifetime::Transient;
+    let image = l.tensors.add("sample", 1, &segments, spatial, Storage::Buffer, life)?.view();
+    l.recording.commands.extend(l.tensors.copy_sample(batch.image, sample, image));
+    let bytes = u64::from(l.tensors.voxels(image)) * 4;
+    let labels = l.tensors.slots.buffer("sample labels", bytes, life);
+    let (from, to) = ((batch.labels, u64::from(sample) * bytes), (labels, 0));
+    l.recording.commands.push(Command::Copy { from, to, bytes });
+    Ok(Batch { image, labels })
+}
+
+/// Appends one pass of [`record_loss`], with its own gradient.
+#[expect(clippy::too_many_arguments, reason = "a pass is wired from all of these")]
+fn record_pass(
+    l: &mut Lowering,
+    net: &UNet,
+    parameters: SlotId,
+    backward: Option<Backward>,
+    batch: Batch,
+    loss: &LossPlan,
+    losses: &LossSlot,
+    pass: u32,
+) -> Result<()> {
     let plan = &net.plan;
     let samples = l.tensors.of(batch.image).samples;
     let weighted: Vec<bool> = loss.head_weights.iter().map(|&w| w > 0.0).collect();
     let activations = net.forward(l, parameters, batch.image, &weighted)?;
-    let elements = out_elements(plan.classes);
-    let heads = activations.logits.len() as u64;
-    let out =
-        l.tensors.slots.buffer("losses", heads * u64::from(elements) * 4, Lifetime::Persistent);
     let mut dlogits = vec![None; weighted.len()];
-    let mut weights = Vec::new();
-    for (level, &weight) in loss.head_weights.iter().enumerate().filter(|(_, w)| **w > 0.0) {
-        let head = weights.len();
+    let levels = loss.head_weights.iter().enumerate().filter(|(_, w)| **w > 0.0);
+    for (head, (level, &weight)) in levels.enumerate() {
         let logits = activations.logits[head];
         let edges = plan.spatial(level);
         let mut labels = batch.labels;
@@ -161,17 +240,16 @@ pub fn record_loss(
             dlogits: dlogits[level],
             weight,
             batch_dice: loss.batch_dice,
-            out,
-            out_offset: head as u32 * elements,
+            out: losses.slot,
+            out_offset: losses.offset(pass, head),
         }
         .lower(l);
-        weights.push(weight);
     }
     if let Some(backward) = backward {
         l.recording.commands.push(Command::Clear(backward.gradient));
         net.backward(l, parameters, backward, &activations, &dlogits)?;
     }
-    Ok(LossSlot { slot: out, weights, logits: activations.logits, elements })
+    Ok(())
 }
 
 /// Appends the norm of a gradient and the optimizer's step by it over `ranges`. With `trial`

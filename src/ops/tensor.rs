@@ -8,7 +8,7 @@
 //! block of its own, so every producer writes its segment in place.
 
 use crate::error::{Error, Result};
-use crate::gpu::{Caps, Lifetime, SlotId, Slots};
+use crate::gpu::{Caps, Command, Lifetime, SlotId, Slots};
 use std::ops::Range;
 
 /// Names a tensor of a [`Tensors`] table.
@@ -252,6 +252,18 @@ impl Tensors {
             }
         }
         regions
+    }
+
+    /// Copies one sample of a buffer tensor into another one of a single sample.
+    pub fn copy_sample(&self, from: View, sample: u32, to: View) -> Vec<Command> {
+        let bytes = bytes_of_block(self.of(from).spatial);
+        let at = |place: Place| (place.slot, u64::from(place.base) * bytes);
+        let blocks = 0..self.block_range(from).len() as u32;
+        let copy = |block| {
+            let (from, to) = (self.place(from, sample, block)?, self.place(to, 0, block)?);
+            Some(Command::Copy { from: at(from), to: at(to), bytes })
+        };
+        blocks.filter_map(copy).collect()
     }
 
     /// Where (sample, block of the view) lies.

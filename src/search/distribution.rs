@@ -52,15 +52,15 @@ impl Categorical {
         Categorical { rows: counts.iter().map(row).collect() }
     }
 
-    /// Half of each variable's mass on `centre[i]`, the rest spread evenly over
+    /// `mass` (0..1) of each variable on `centre[i]`, the rest spread evenly over
     /// its other values; a variable with one value has all its mass there.
-    pub fn centred(counts: &[usize], centre: &[usize]) -> Self {
+    pub fn centred(counts: &[usize], centre: &[usize], mass: f64) -> Self {
         let row = |(&k, &c): (&usize, &usize)| {
             if k <= 1 {
                 return vec![1.0];
             }
-            let rest = 0.5 / (k - 1) as f64;
-            (0..k).map(|j| if j == c.min(k - 1) { 0.5 } else { rest }).collect()
+            let rest = (1.0 - mass) / (k - 1) as f64;
+            (0..k).map(|j| if j == c.min(k - 1) { mass } else { rest }).collect()
         };
         Categorical { rows: counts.iter().zip(centre).map(row).collect() }
     }
@@ -152,8 +152,9 @@ mod tests {
 
     #[test]
     fn mode_and_entropy() {
-        let theta = Categorical::centred(&[11, 1, 3], &[4, 0, 9]);
+        let theta = Categorical::centred(&[11, 1, 3], &[4, 0, 9], 0.9);
         assert_eq!(theta.most_probable(), vec![4, 0, 2]);
+        assert_eq!((theta.rows()[0][4], theta.rows()[1][0]), (0.9, 1.0));
         assert_eq!(Categorical::uniform(&[5, 2]).most_probable(), vec![0, 0]);
         assert!((Categorical::uniform(&[11; 18]).mean_entropy() - 11f64.ln()).abs() < 1e-12);
         assert!((theta.rows()[0].iter().sum::<f64>() - 1.0).abs() < 1e-12);

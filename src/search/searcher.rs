@@ -110,18 +110,21 @@ pub(super) fn foreign_state(name: &str, why: &str) -> Error {
 pub enum SearchInit {
     /// The paper's.
     Uniform,
-    /// Half of each variable's mass on the value nearest to nnU-Net's policy.
-    Default,
+    /// So much of each variable's mass (0..1) on the value nearest to nnU-Net's policy.
+    Default {
+        /// That share.
+        mass: f64,
+    },
     /// The theta of an earlier run's `policy.json`.
     File(std::path::PathBuf),
 }
 
 impl SearchInit {
-    /// `uniform`, `default`, or a path.
-    pub fn parse(text: &str) -> Self {
+    /// `uniform`, `default` with its mass, or a path.
+    pub fn parse(text: &str, mass: f64) -> Self {
         match text {
             "uniform" => SearchInit::Uniform,
-            "default" => SearchInit::Default,
+            "default" => SearchInit::Default { mass },
             path => SearchInit::File(path.into()),
         }
     }
@@ -133,8 +136,9 @@ impl SearchInit {
     pub fn theta(&self, space: &Space) -> Result<Categorical> {
         match self {
             SearchInit::Uniform => Ok(Categorical::uniform(&space.counts())),
-            SearchInit::Default => {
-                Ok(Categorical::centred(&space.counts(), &space.nearest(&Policy::nnunet())))
+            SearchInit::Default { mass } => {
+                let centre = space.nearest(&Policy::nnunet());
+                Ok(Categorical::centred(&space.counts(), &centre, *mass))
             }
             SearchInit::File(path) => {
                 let file = PolicyFile::read(path)?;

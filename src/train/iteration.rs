@@ -9,7 +9,7 @@ use super::stages::{Stage, StageClock};
 use crate::data::rng::{self, Purpose};
 use crate::error::Result;
 use crate::search::policy::Policy;
-use crate::search::searcher::{Outcome, Searcher};
+use crate::search::searcher::{Candidate, Outcome, Searcher};
 
 /// The policy step's part of an iteration.
 pub(super) struct PolicyStep<'a> {
@@ -30,6 +30,8 @@ pub(super) struct Trainer {
     pub lambda: usize,
     /// How they change the weights.
     pub updates: CandidateUpdates,
+    /// Whether every candidate is the searcher's most probable policy, instead of a draw.
+    pub settled: bool,
     /// Iterations done since the run began.
     pub iterations: u64,
 }
@@ -58,7 +60,10 @@ impl Trainer {
         let mut stream = rng::stream(self.drawing.seed, Purpose::Search, &[self.iterations]);
         let fresh = matches!(&policy_step, Some(p) if p.mode == SearchMode::Paper);
         let weights = self.lambda;
-        let mut candidates = self.searcher.ask(&mut stream, weights);
+        let mut candidates = match self.settled {
+            true => most_probable(self.searcher.as_ref(), weights),
+            false => self.searcher.ask(&mut stream, weights),
+        };
         if fresh {
             candidates.extend(self.searcher.ask(&mut stream, weights));
         }
@@ -125,4 +130,9 @@ impl Trainer {
         let loss = losses().sum::<f64>() / weights as f64;
         Ok(Iterated { loss, skipped: skipped == steps })
     }
+}
+
+/// Candidates that all are the searcher's most probable policy.
+fn most_probable(searcher: &dyn Searcher, count: usize) -> Vec<Candidate> {
+    vec![Candidate { indices: Vec::new(), policy: searcher.policy() }; count]
 }

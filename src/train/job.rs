@@ -5,7 +5,7 @@ use super::feed::{Feed, plain};
 use super::feeds::Feeds;
 use super::follow::Follower;
 use super::iteration::{Iterated, PolicyStep};
-use super::options::TrainOptions;
+use super::options::{AfterSearch, TrainOptions};
 use super::setup::Setup;
 use super::stages::Stage;
 use super::state::{Record, Standing, Start};
@@ -308,6 +308,8 @@ impl<'a> Job<'a> {
             batches: options.search.batches,
         });
         let timed = is_timed(iteration, options.search.every, options.iterations);
+        let over = self.setup.trainer.searcher.learns() && epoch >= self.frozen_from;
+        self.setup.trainer.settled = over && options.search.after == AfterSearch::Policy;
         self.setup.trainer.iterate(
             &mut self.training,
             policy_step,

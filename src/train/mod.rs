@@ -22,8 +22,8 @@ pub use epoch::Epoch;
 pub use forecast::{Rehearsal, Rehearsed};
 pub use job::{Event, Trained};
 pub use options::{
-    CandidateDraws, CandidateUpdates, Schedule, SearchMode, SearchOptions, SearchValidation,
-    SearchVariables, SearcherKind, TrainOptions,
+    AfterSearch, CandidateDraws, CandidateUpdates, Schedule, SearchMode, SearchOptions,
+    SearchValidation, SearchVariables, SearcherKind, TrainOptions,
 };
 pub use planning::{PlanFile, plan, size};
 pub use recover::train;

@@ -24,6 +24,9 @@ const MOST_COUNT: u64 = 100_000_000;
 /// apart in the Fisher metric.
 const MOST_STEP: f64 = 6.0;
 
+/// `--search-mass` where it is not given.
+const HALF_MASS: f64 = 0.5;
+
 /// Who chooses the augmentation (`--searcher`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
@@ -83,6 +86,16 @@ pub enum CandidateDraws {
     /// All candidates of an iteration have the same: their samples differ only where their policies
     /// do, so that the luck of a draw decides less about them.
     Common,
+}
+
+/// What augments once the search is over (`--after-search`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum AfterSearch {
+    /// Policies drawn from the frozen distribution.
+    Distribution,
+    /// Its most probable policy.
+    Policy,
 }
 
 /// How the policy step gets its gradients (`--search-mode`).
@@ -150,8 +163,12 @@ pub struct SearchOptions {
     pub every: u64,
     /// Share of the epochs after which the distribution is frozen.
     pub until: f64,
+    /// What augments from then on.
+    pub after: AfterSearch,
     /// Where theta starts: `uniform`, `default` or a file.
     pub init: String,
+    /// `default`: each variable's mass on the value nearest to nnU-Net's policy.
+    pub mass: f64,
     /// First step of theta in its Fisher metric (`asng`, `sng`).
     pub step: f64,
     /// Another space than the built-in one.
@@ -183,14 +200,14 @@ impl SearchOptions {
         }
         let searcher: Box<dyn Searcher> = match (self.searcher, &self.policy) {
             (SearcherKind::Asng | SearcherKind::Sng, _) => {
-                let theta = SearchInit::parse(&self.init).theta(&space)?;
+                let theta = SearchInit::parse(&self.init, self.mass).theta(&space)?;
                 let fixed_step = self.searcher == SearcherKind::Sng;
                 let delta_init = self.step;
                 let options = AsngOptions { fixed_step, delta_init, ..AsngOptions::default() };
                 Box::new(AsngSearcher::new(space.clone(), theta, options))
             }
             (SearcherKind::Reinforce, _) => {
-                let theta = SearchInit::parse(&self.init).theta(&space)?;
+                let theta = SearchInit::parse(&self.init, self.mass).theta(&space)?;
                 Box::new(Reinforce::new(space.clone(), theta))
             }
             (SearcherKind::Default, _) => Box::new(Constant::nnunet()),
@@ -244,6 +261,12 @@ impl SearchOptions {
         if self.step != 1.0 && !steps {
             return usage("--search-step goes with --searcher asng or sng; drop it");
         }
+        if !(self.mass > 0.0 && self.mass < 1.0) {
+            return usage("--search-mass is a share of each variable's mass: above 0, below 1");
+        }
+        if self.mass != HALF_MASS && self.init != "default" {
+            return usage("--search-mass goes with --search-init default; drop one of them");
+        }
         if !(self.until > 0.0 && self.until <= 1.0) {
             return usage("--search-until is a share of the epochs: above 0, at most 1");
         }
@@ -279,6 +302,8 @@ pub struct TrainOptions {
     pub memory_bytes: Option<u64>,
     /// Levels whose activations are made again in the backward pass, at least.
     pub recompute: u32,
+    /// Let the samples of a batch through the network one after the other.
+    pub accumulate: bool,
     /// Voxel size of prepared cases (D, H, W of the files, mm); `None`: by nnU-Net's rule.
     pub spacing_mm: Option<[f64; 3]>,
     /// Turn all volumes to RAS before all else.
@@ -347,6 +372,7 @@ impl TrainOptions {
             patch: None,
             memory_bytes: None,
             recompute: 0,
+            accumulate: false,
             spacing_mm: None,
             reorient: false,
             splits: None,
@@ -395,6 +421,13 @@ impl TrainOptions {
             }
         }
         self.check_network()?;
+        if self.accumulate && self.batch_dice {
+            return Err(Error::Usage(
+                "--accumulate sees one sample at a time, so that --batch-dice has no batch; drop one \
+                 of them"
+                    .into(),
+            ));
+        }
         if !(self.learning_rate.is_finite() && self.learning_rate > 0.0) {
             return Err(Error::Usage(format!("--lr {} is no positive number", self.learning_rate)));
         }
@@ -464,7 +497,9 @@ pub(super) fn example() -> TrainOptions {
         batches: 1,
         every: 1,
         until: 0.8,
+        after: AfterSearch::Distribution,
         init: "uniform".into(),
+        mass: HALF_MASS,
         step: 1.0,
         space: None,
         variables: SearchVariables::All,
@@ -511,6 +546,8 @@ mod tests {
             SearchOptions { step: 0.0, ..ok.clone() },
             SearchOptions { step: f64::NAN, ..ok.clone() },
             SearchOptions { step: 0.5, ..search(SearcherKind::Reinforce) },
+            SearchOptions { mass: 0.9, ..ok.clone() },
+            SearchOptions { mass: 1.0, init: "default".into(), ..ok.clone() },
             SearchOptions {
                 variables: SearchVariables::Probabilities,
                 ..search(SearcherKind::Default)

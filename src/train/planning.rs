@@ -111,11 +111,12 @@ impl<'a> Wanted<'a> {
 
     /// The network for a patch.
     fn network(&self, patch: [u32; 3], features: u32) -> Result<NetworkPlan> {
-        let TrainOptions { batch, levels, .. } = *self.options;
+        let TrainOptions { batch, levels, accumulate, .. } = *self.options;
         let (channels, classes) = (self.channels as u32, self.classes as u32);
         let spacing = self.spacing_mm;
-        let plan =
+        let mut plan =
             NetworkPlan::from_spacing(channels, classes, features, patch, batch, spacing, levels);
+        plan.accumulate = accumulate;
         plan.validate()?;
         if levels != 0 && plan.levels() != levels as usize {
             return Err(Error::Usage(format!(
@@ -146,16 +147,15 @@ impl<'a> Wanted<'a> {
 
     /// The training for a patch and a feature count that makes as few activations again as `fits`
     /// allows; with all made again where nothing fits.
-    fn blueprint(
+    fn recomputing(
         &self,
         caps: &Caps,
         variant: ConvVariant,
-        patch: [u32; 3],
-        features: u32,
+        plan: NetworkPlan,
         fits: impl Fn(&Blueprint) -> bool,
     ) -> Result<Blueprint> {
         let TrainOptions { optimizer, batch_dice, .. } = *self.options;
-        let plan = self.network(patch, features)?;
+        let patch = plan.patch;
         let most = plan.levels();
         let least = most.min(self.options.recompute as usize);
         let made = |recompute: usize| {
@@ -179,6 +179,30 @@ impl<'a> Wanted<'a> {
         Ok(last)
     }
 
+    /// The training for a patch and a feature count: all samples at once, or, where that does not
+    /// fit and `one_by_one` allows it, one after the other.
+    fn blueprint(
+        &self,
+        caps: &Caps,
+        variant: ConvVariant,
+        patch: [u32; 3],
+        features: u32,
+        one_by_one: bool,
+        fits: impl Fn(&Blueprint) -> bool,
+    ) -> Result<Blueprint> {
+        let plan = self.network(patch, features)?;
+        let at_once = self.recomputing(caps, variant, plan.clone(), &fits)?;
+        let helps = plan.batch > 1 && !plan.accumulate && !self.options.batch_dice;
+        if fits(&at_once) || !one_by_one || !helps {
+            return Ok(at_once);
+        }
+        let plan = NetworkPlan { accumulate: true, ..plan };
+        let one_by_one = self.recomputing(caps, variant, plan, fits)?;
+        // The sum of the gradients takes memory too.
+        let less = one_by_one.placed.bytes() < at_once.placed.bytes();
+        Ok(if less { one_by_one } else { at_once })
+    }
+
     /// The training for the patch that was asked for, or for the largest one up to the median
     /// shape that fits the memory (nnU-Net: the axis that is largest against the median shape
     /// shrinks first).
@@ -191,19 +215,24 @@ impl<'a> Wanted<'a> {
             let start = divisible_patch(self.median_shape, self.spacing_mm, options.levels);
             let bytes =
                 options.memory_bytes.unwrap_or(if caps.cpu { CPU_BYTES } else { GPU_BYTES });
-            return self.shrunk(caps, variant, start, bytes)?.ok_or_else(|| {
-                Error::Usage(format!(
-                    "{} do not hold a training with {} features and a batch of {}; use fewer \
-                     --features, a smaller --batch-size or more --memory",
-                    size(bytes),
-                    options.features,
-                    options.batch
-                ))
-            });
+            // Patches as large as with all samples at once are worth more than larger ones of which
+            // an iteration takes longer.
+            for one_by_one in [false, true] {
+                if let Some(fitting) = self.shrunk(caps, variant, start, one_by_one, bytes)? {
+                    return Ok(fitting);
+                }
+            }
+            return Err(Error::Usage(format!(
+                "{} do not hold a training with {} features and a batch of {}; use fewer \
+                 --features, a smaller --batch-size or more --memory",
+                size(bytes),
+                options.features,
+                options.batch
+            )));
         };
         let bytes = options.memory_bytes.unwrap_or(u64::MAX);
         let fits = |blueprint: &Blueprint| blueprint.placed.bytes() <= bytes;
-        let blueprint = self.blueprint(caps, variant, patch, options.features, fits)?;
+        let blueprint = self.blueprint(caps, variant, patch, options.features, true, fits)?;
         if fits(&blueprint) {
             return Ok(blueprint);
         }
@@ -220,14 +249,14 @@ impl<'a> Wanted<'a> {
         bytes: u64,
     ) -> Result<Error> {
         let mut ways = Vec::new();
-        if let Some(smaller) = self.shrunk(caps, variant, patch, bytes)? {
+        if let Some(smaller) = self.shrunk(caps, variant, patch, true, bytes)? {
             let [d, h, w] = smaller.net.plan.patch;
             ways.push(format!("--patch {d},{h},{w}"));
         }
         let mut features = self.options.features / 2;
         while features > 0 {
             let fits = |blueprint: &Blueprint| blueprint.placed.bytes() <= bytes;
-            if fits(&self.blueprint(caps, variant, patch, features, fits)?) {
+            if fits(&self.blueprint(caps, variant, patch, features, true, fits)?) {
                 ways.push(format!("--features {features}"));
                 break;
             }
@@ -250,6 +279,7 @@ impl<'a> Wanted<'a> {
         caps: &Caps,
         variant: ConvVariant,
         start: [u32; 3],
+        one_by_one: bool,
         bytes: u64,
     ) -> Result<Option<Blueprint>> {
         let levels = self.options.levels;
@@ -258,7 +288,8 @@ impl<'a> Wanted<'a> {
             let fits = |blueprint: &Blueprint| {
                 blueprint.placed.bytes() <= bytes && blueprint.placed.check(caps).is_ok()
             };
-            let blueprint = self.blueprint(caps, variant, patch, self.options.features, fits)?;
+            let features = self.options.features;
+            let blueprint = self.blueprint(caps, variant, patch, features, one_by_one, fits)?;
             if fits(&blueprint) {
                 return Ok(Some(blueprint));
             }
@@ -400,6 +431,38 @@ mod tests {
             let same = wanted(&planned, [64; 3]).choose(&caps, variant).unwrap();
             assert_eq!(same.placed.bytes(), again.placed.bytes());
         }
+    }
+
+    #[test]
+    fn samples_pass_one_by_one_before_a_patch_is_refused() {
+        let caps = Caps::portable();
+        let variant = ConvVariant::available(&caps)[0];
+        let all = TrainOptions {
+            patch: Some([64; 3]),
+            levels: 3,
+            features: 16,
+            batch: 4,
+            recompute: 3,
+            ..example()
+        };
+        let whole = wanted(&all, [64; 3]).choose(&caps, variant).unwrap();
+        assert!(!whole.net.plan.accumulate);
+        let memory_bytes = Some(whole.placed.bytes() - 1);
+        let less = TrainOptions { memory_bytes, ..all.clone() };
+        let one_by_one = wanted(&less, [64; 3]).choose(&caps, variant).unwrap();
+        let plan = &one_by_one.net.plan;
+        assert!(plan.accumulate && plan.patch == [64; 3] && plan.batch == 4);
+        assert!(one_by_one.placed.bytes() < whole.placed.bytes() / 2);
+        // A plan that was made so is followed without the bound; Dice over the batch needs the batch.
+        let planned = TrainOptions { accumulate: true, ..all };
+        let same = wanted(&planned, [64; 3]).choose(&caps, variant).unwrap();
+        assert_eq!(same.placed.bytes(), one_by_one.placed.bytes());
+        assert_eq!(
+            TrainOptions { batch_dice: true, ..planned }.check().unwrap_err().exit_code(),
+            2
+        );
+        let batch_dice = TrainOptions { batch_dice: true, ..less };
+        assert!(wanted(&batch_dice, [64; 3]).choose(&caps, variant).is_err());
     }
 
     #[test]

@@ -175,7 +175,7 @@ impl Session {
         self.programs.validate.submit(&self.gpu)?;
         let losses = &self.validate_losses;
         let values: Vec<f32> = self.gpu.read(&self.memory, losses.slot, 0, losses.len())?;
-        Ok((losses.total(&values), losses.counts(&values).collect()))
+        Ok((losses.total(&values), losses.counts(&values)))
     }
 
     /// The weights, flat as [`UNet::parameters`] places them.

@@ -171,7 +171,8 @@ impl Setup {
             draws: options.search.draws,
         };
         let session = Session::open(gpu, blueprint, options.seed, options.clip)?;
-        let trainer = Trainer { session, searcher, drawing, lambda, updates, iterations: 0 };
+        let trainer =
+            Trainer { session, searcher, drawing, lambda, updates, settled: false, iterations: 0 };
         Ok(Setup {
             config,
             cases,

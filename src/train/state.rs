@@ -36,16 +36,18 @@ const FREE: [&str; 14] = [
 ];
 
 /// Options whose flags have other names.
-const FLAGS: [(&str, &str); 18] = [
+const FLAGS: [(&str, &str); 20] = [
     ("batch", "--batch-size"),
     ("interpolation.image", "--interpolation"),
     ("interpolation.labels", "--label-interpolation"),
     ("learning_rate", "--lr"),
     ("mirror", "mirroring, by --no-mirror or --mirror-axes"),
+    ("search.after", "--after-search"),
     ("search.batches", "--search-batches"),
     ("search.draws", "--candidate-draws"),
     ("search.every", "--search-every"),
     ("search.init", "--search-init"),
+    ("search.mass", "--search-mass"),
     ("search.mode", "--search-mode"),
     ("search.share", "--search-share"),
     ("search.step", "--search-step"),

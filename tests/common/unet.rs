@@ -25,6 +25,7 @@ pub fn plan(golden: &Golden) -> Result<NetworkPlan, String> {
         base_features: number("base")?,
         patch: golden.triple("patch")?,
         batch: number("batch")?,
+        accumulate: false,
         pools: edges("pools")?,
         kernels: edges("kernels")?,
     })
