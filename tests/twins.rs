@@ -3,7 +3,7 @@
 
 mod common;
 
-use asng_wgpu::gpu::Caps;
+use asng_wgpu::gpu::{Caps, WorkLimits};
 use asng_wgpu::ops::ConvVariant;
 use asng_wgpu::ops::optimizer::{Average, Ranges};
 use asng_wgpu::ops::tensor::Storage;
@@ -112,6 +112,34 @@ fn conv3d_in_parts() {
         }
     }
     report(failures);
+}
+
+/// Work that is cut into as many dispatches as its kernels allow: to the bit what one makes.
+#[test]
+fn work_cut_into_many_dispatches_gives_the_same_bits() {
+    let whole = gpu().caps();
+    let cut = Caps { work: WorkLimits { flops: 1, bytes: 1 }, ..whole.clone() };
+    for variant in ConvVariant::available(whole) {
+        for (kernel, stride, transposed) in
+            [([3; 3], [1; 3], false), ([3; 3], [2; 3], false), ([2; 3], [2; 3], true)]
+        {
+            let shape = [2, 13, 9, 6, 5];
+            let case = conv_case(shape, &[13], 17, (kernel, stride, transposed), true);
+            let run = |caps| common::conv::run(gpu(), caps, variant, &case, variant.operand());
+            let (one, many) = (run(whole).unwrap(), run(&cut).unwrap());
+            assert_eq!(one.y, many.y, "{variant:?} {kernel:?}");
+            assert_eq!(one.dx, many.dx, "{variant:?} {kernel:?}");
+            assert_eq!(one.dw, many.dw, "{variant:?} {kernel:?}");
+        }
+    }
+    for storage in [Storage::Buffer, Storage::Texture] {
+        let case = norm_case([2, 13, 7, 3, 5], 0.01, true, 4);
+        let run = |caps| common::dense::norm(gpu(), caps, &case, storage).unwrap();
+        let (one, many) = (run(whole), run(&cut));
+        assert_eq!((one.a, one.dz), (many.a, many.dz));
+        assert_eq!((one.dgamma, one.dbeta), (many.dgamma, many.dbeta));
+        norm(&case, &cut, storage).unwrap();
+    }
 }
 
 #[test]

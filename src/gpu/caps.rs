@@ -23,6 +23,29 @@ pub struct Caps {
     pub timestamps: bool,
     /// True where shaders may use f16.
     pub f16: bool,
+    /// Most work of a dispatch.
+    pub work: WorkLimits,
+}
+
+/// Most work of a dispatch, about 50 ms: some systems reset a GPU that is silent for 2 s, and nothing
+/// can interrupt a software device. Where work is cut has no say in the bits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WorkLimits {
+    /// FLOPs of a convolution.
+    pub flops: u64,
+    /// Bytes that a kernel moves which is bound by the memory.
+    pub bytes: u64,
+}
+
+impl WorkLimits {
+    /// At 0.2 TFLOP/s and 20 GB/s, below which a GPU counts as slow; at the 40 GFLOP/s and 2 GB/s of a
+    /// software device on two cores.
+    pub fn of(cpu: bool) -> Self {
+        match cpu {
+            true => WorkLimits { flops: 2_000_000_000, bytes: 100_000_000 },
+            false => WorkLimits { flops: 10_000_000_000, bytes: 1_000_000_000 },
+        }
+    }
 }
 
 impl Caps {
@@ -39,6 +62,7 @@ impl Caps {
             cpu: false,
             timestamps: false,
             f16: false,
+            work: WorkLimits::of(false),
         }
     }
 }

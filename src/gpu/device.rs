@@ -1,7 +1,7 @@
 //! An open device: pipelines made once, buffers written and read, errors as ours.
 
 use super::adapter::{AdapterChoice, choose};
-use super::caps::Caps;
+use super::caps::{Caps, WorkLimits};
 use super::fault::{Failing, Fault};
 use super::memory::{Memory, Resource};
 use super::recording::Kernel;
@@ -96,6 +96,7 @@ impl Gpu {
         }));
         let one_size = info.subgroup_min_size == info.subgroup_max_size;
         let has_subgroups = features.contains(wgpu::Features::SUBGROUP);
+        let cpu = info.device_type == wgpu::DeviceType::Cpu;
         let caps = Caps {
             max_binding_bytes: limits.max_storage_buffer_binding_size,
             max_buffer_bytes: limits.max_buffer_size,
@@ -104,9 +105,10 @@ impl Gpu {
             workgroup_bytes: limits.max_compute_workgroup_storage_size,
             offset_alignment: 256,
             subgroup_lanes: (has_subgroups && one_size).then_some(info.subgroup_min_size),
-            cpu: info.device_type == wgpu::DeviceType::Cpu,
+            cpu,
             timestamps: features.contains(wgpu::Features::TIMESTAMP_QUERY),
             f16: features.contains(wgpu::Features::SHADER_F16),
+            work: WorkLimits::of(cpu),
         };
         let gpu = Gpu {
             device,

@@ -15,7 +15,7 @@ pub mod shader;
 mod slot;
 
 pub use adapter::{AdapterChoice, AdapterSummary, list_adapters};
-pub use caps::Caps;
+pub use caps::{Caps, WorkLimits};
 pub use device::Gpu;
 pub use fault::Fault;
 pub use memory::{Memory, MemoryPlan};

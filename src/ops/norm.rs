@@ -86,7 +86,8 @@ struct Params {
     tiles: u32,
     chunks: u32,
     frozen: u32,
-    pad: [u32; 3],
+    first_row: u32,
+    pad: [u32; 2],
 }
 
 #[repr(C)]
@@ -117,12 +118,38 @@ fn is_texture(l: &Lowering, view: View) -> i64 {
 /// What the kernels need of a region of z.
 struct Columns {
     params: Params,
-    /// Workgroups of a kernel that walks the columns.
-    groups: [u32; 3],
-    /// Samples times blocks.
+    /// Workgroups along x and y of a kernel that walks the columns.
+    groups: [u32; 2],
+    /// Samples times blocks, the workgroups along z.
     rows: u32,
-    /// Vec4s.
-    total: u64,
+    /// Vec4s of a row.
+    vec4s: u64,
+}
+
+impl Columns {
+    /// Appends a kernel on all rows, in dispatches of a bounded number of bytes; FLOPs and bytes are
+    /// those of a vec4.
+    fn dispatch(
+        &self,
+        l: &mut Lowering,
+        kernel: &Kernel,
+        bindings: &[Binding],
+        flops: u64,
+        bytes: u64,
+    ) {
+        let most = l.tensors.caps().work.bytes;
+        let rows =
+            (most / (self.vec4s * bytes).max(1)).clamp(1, u64::from(self.rows.max(1))) as u32;
+        let [tiles, runs] = self.groups;
+        for first_row in (0..self.rows).step_by(rows as usize) {
+            let count = rows.min(self.rows - first_row);
+            let params = Params { first_row, ..self.params };
+            let groups = [tiles, runs, count];
+            let vec4s = self.vec4s * u64::from(count);
+            let dispatch = Dispatch::new(kernel.clone(), &params, bindings.to_vec(), groups);
+            l.recording.dispatch(dispatch.work(vec4s * flops, vec4s * bytes));
+        }
+    }
 }
 
 fn columns(l: &Lowering, z: View, region: &Region, slope: f32) -> Columns {
@@ -146,21 +173,20 @@ fn columns(l: &Lowering, z: View, region: &Region, slope: f32) -> Columns {
         chunks: tiles * runs,
         ..Params::default()
     };
-    let total = u64::from(rows) * u64::from(d * h * w);
-    Columns { params, groups: [tiles, runs, rows], rows, total }
+    Columns { params, groups: [tiles, runs], rows, vec4s: u64::from(d * h * w) }
 }
 
 impl NormStatistics {
     /// Appends both stages.
     pub fn lower(&self, l: &mut Lowering) {
         for region in l.tensors.regions(&[self.z]) {
-            let Columns { params: p, groups, rows, total } = columns(l, self.z, &region, 1.0);
+            let columns = columns(l, self.z, &region, 1.0);
+            let (p, rows) = (columns.params, columns.rows);
             let bytes = u64::from(rows * p.chunks) * 32;
             let partial = l.tensors.slots.buffer("norm partial", bytes, Lifetime::Transient);
             let kernel = Kernel::with("norm/statistics", &[("IN", is_texture(l, self.z))]);
             let bindings = vec![Binding::read(region.places[0].slot), Binding::write(partial)];
-            l.recording
-                .dispatch(Dispatch::new(kernel, &p, bindings, groups).work(total * 16, total * 16));
+            columns.dispatch(l, &kernel, &bindings, 16, 16);
             let combine = CombineParams {
                 d: p.edges[0],
                 plane: p.edges[1] * p.edges[2],
@@ -186,9 +212,9 @@ impl NormActivation {
     pub fn lower(&self, l: &mut Lowering) {
         let constants = [("IN", is_texture(l, self.z)), ("OUT", is_texture(l, self.a))];
         for region in l.tensors.regions(&[self.z, self.a]) {
-            let Columns { mut params, groups, total, .. } = columns(l, self.z, &region, self.slope);
+            let mut columns = columns(l, self.z, &region, self.slope);
             let a = region.places[1];
-            (params.out_base, params.out_stride) = (a.base, a.stride);
+            (columns.params.out_base, columns.params.out_stride) = (a.base, a.stride);
             let bindings = vec![
                 Binding::read(region.places[0].slot),
                 Binding::read(self.stats),
@@ -197,9 +223,7 @@ impl NormActivation {
                 Binding::write(a.slot),
             ];
             let kernel = Kernel::with("norm/apply", &constants);
-            l.recording.dispatch(
-                Dispatch::new(kernel, &params, bindings, groups).work(total * 20, total * 32),
-            );
+            columns.dispatch(l, &kernel, &bindings, 20, 32);
         }
     }
 }
@@ -242,12 +266,10 @@ impl NormActivationBackward {
         let bytes = rows * u64::from(chunks) * 32;
         let partial = l.tensors.slots.buffer("norm backward partial", bytes, life);
         for region in &regions {
-            let (Columns { params, groups, total, .. }, mut bindings) = filled(l, region);
+            let (columns, mut bindings) = filled(l, region);
             bindings.push(Binding::write(partial));
             let kernel = Kernel::with("norm/backward_sums", &input);
-            let bytes = total * 16 * (2 + two as u64);
-            l.recording
-                .dispatch(Dispatch::new(kernel, &params, bindings, groups).work(total * 32, bytes));
+            columns.dispatch(l, &kernel, &bindings, 32, 16 * (2 + two as u64));
         }
         let combine = [chunks, blocks, samples, channels];
         let bindings = vec![Binding::read(partial), Binding::write(sums), Binding::write(both)];
@@ -265,13 +287,11 @@ impl NormActivationBackward {
         let mut constants = input.to_vec();
         constants.push(("OUT", is_texture(l, self.dz)));
         for region in &regions {
-            let (Columns { params, groups, total, .. }, mut bindings) = filled(l, region);
+            let (columns, mut bindings) = filled(l, region);
             bindings.push(Binding::read(sums));
             bindings.push(Binding::write(region.places[2].slot));
             let kernel = Kernel::with("norm/backward_apply", &constants);
-            let bytes = total * 16 * (3 + two as u64);
-            l.recording
-                .dispatch(Dispatch::new(kernel, &params, bindings, groups).work(total * 40, bytes));
+            columns.dispatch(l, &kernel, &bindings, 40, 16 * (3 + two as u64));
         }
     }
 }

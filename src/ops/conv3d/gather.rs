@@ -2,7 +2,6 @@
 //! the same sum with other taps and steps.
 
 use super::Geometry;
-use super::flops_a_dispatch;
 use super::tile::Tile;
 use crate::error::{Error, Result};
 use crate::gpu::{Binding, Dispatch, Kernel, Lifetime, SlotId, linear_groups};
@@ -256,8 +255,7 @@ impl Gather {
         let packed = self.pack(l, &axes, x, y, tile)?;
         let plane = flops / u64::from(q[0].max(1));
         // Whole bricks of the simt kernel.
-        let most =
-            (flops_a_dispatch(l.tensors.caps()) / plane.max(1)).clamp(4, 1 << 20) as u32 / 4 * 4;
+        let most = (l.tensors.caps().work.flops / plane.max(1)).clamp(4, 1 << 20) as u32 / 4 * 4;
         for slab in axes[0].slabs(most) {
             self.launch(l, [slab, axes[1], axes[2]], x, y, packed, tile);
         }

@@ -8,15 +8,7 @@ use super::stage::unroll;
 use super::tensor::View;
 use super::{Lowering, ParamRef};
 use crate::error::Result;
-use crate::gpu::Caps;
 use gather::{Gather, WeightLayout};
-
-/// Most FLOPs of a dispatch, about 50 ms: at 0.2 TFLOP/s, below which a GPU counts as slow (some
-/// systems reset one that is silent for 2 s), and at the 60 GFLOP/s of a software device on two
-/// cores, which nothing can interrupt. The cuts have no say in the bits.
-fn flops_a_dispatch(caps: &Caps) -> u64 {
-    if caps.cpu { 3_000_000_000 } else { 10_000_000_000 }
-}
 
 /// Kernel, stride and padding along D, H, W.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -2,7 +2,7 @@
 
 use super::gather::lane_shift;
 use super::tile::{SMALL, is_winograd};
-use super::{Conv3dBackwardWeight, Geometry, flops_a_dispatch};
+use super::{Conv3dBackwardWeight, Geometry};
 use crate::error::Result;
 use crate::gpu::{Binding, Dispatch, Kernel, Lifetime, linear_groups};
 use crate::ops::stage::unroll;
@@ -249,7 +249,7 @@ impl WeightGradient<'_> {
             y_base: place_y.base + (first - y.samples.start) * place_y.stride,
             y_stride: place_y.stride,
         };
-        let pieces = flops.div_ceil(flops_a_dispatch(l.tensors.caps())).max(1) as u32;
+        let pieces = flops.div_ceil(l.tensors.caps().work.flops).max(1) as u32;
         let launch = |l: &Lowering, rows: Range<u32>| match l.variant {
             ConvVariant::Simt => self.simt(l, &operands, rows),
             ConvVariant::Subgroup => self.subgroup(l, &operands, rows),
