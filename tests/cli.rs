@@ -140,6 +140,48 @@ fn after_a_search_its_most_probable_policy_augments_where_asked() {
 
 #[cfg(unix)]
 #[test]
+fn tiles_are_timed_once_and_change_no_bit() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = demo(folder.path());
+    let cache = folder.path().join("home");
+    let tiles = cache.join("asng-wgpu/tiles.json");
+    let run = |name: &str, seconds: &str| {
+        let out = folder.path().join(name);
+        let done = train(&data, &out)
+            .args(["--epochs", "1", "--iterations", "2", "--no-validate", "--tune", seconds])
+            .env("XDG_CACHE_HOME", &cache)
+            .output()
+            .unwrap();
+        let said = text(&done.stderr);
+        assert!(done.status.success(), "{name}: {said}");
+        let loss = json_lines(&out.join("fold_0/metrics.jsonl")).remove(0)["loss"].clone();
+        let checkpoint = out.join("fold_0/checkpoint_final.safetensors");
+        let (_, weights) = asng_wgpu::run::read_weights(&checkpoint).unwrap();
+        (said.contains("timed the tiles of"), loss, weights)
+    };
+    let plain = run("plain", "0");
+    assert!(!plain.0 && !tiles.exists());
+    let first = run("first", "300");
+    assert!(first.0, "nothing was timed");
+    let kept = std::fs::read_to_string(&tiles).unwrap();
+    let file: serde_json::Value = serde_json::from_str(&kept).unwrap();
+    let devices = file["devices"].as_object().unwrap();
+    let classes = devices.values().next().unwrap().as_object().unwrap();
+    assert!(devices.len() == 1 && classes.len() > 5, "{kept}");
+    let second = run("second", "300");
+    assert!(!second.0, "timed again");
+    assert_eq!(std::fs::read_to_string(&tiles).unwrap(), kept);
+    for other in [&first, &second] {
+        assert!((&plain.1, &plain.2) == (&other.1, &other.2), "tiles changed the result");
+    }
+    std::fs::write(&tiles, "no tiles").unwrap();
+    assert!(run("damaged", "0").2 == plain.2, "a damaged file is as none");
+    let broken = train(&data, &folder.path().join("x")).args(["--tune", "nan"]).output().unwrap();
+    assert!(broken.status.code() == Some(2) && text(&broken.stderr).contains("--tune"));
+}
+
+#[cfg(unix)]
+#[test]
 fn an_interrupted_training_leaves_its_weights_and_exit_code_130() {
     let folder = tempfile::tempdir().unwrap();
     let data = demo(folder.path());

@@ -4,7 +4,7 @@
 mod common;
 
 use asng_wgpu::augment::batch::{Augmenter, AugmenterSpec};
-use asng_wgpu::gpu::{Caps, Kernel, Lifetime, shader};
+use asng_wgpu::gpu::{Caps, Kernel, Lifetime, Tiles, shader};
 use asng_wgpu::nn::plan::NetworkPlan;
 use asng_wgpu::nn::step::{Batch, LossPlan, Optimizer, TrainingState, record_loss, record_step};
 use asng_wgpu::nn::unet::UNet;
@@ -41,8 +41,17 @@ fn devices() -> Vec<Caps> {
             all.push(Caps { subgroup_lanes: Some(lanes), cpu, ..Caps::portable() });
         }
     }
+    // Every tile that kernels offer.
+    let tiled = all
+        .iter()
+        .flat_map(|caps| (1..MOST_TILES).map(|n| Caps { tiles: Tiles::Trial(n), ..caps.clone() }));
+    let tiled: Vec<Caps> = tiled.collect();
+    all.extend(tiled);
     all
 }
+
+/// At least as many as a kernel has tiles.
+const MOST_TILES: usize = 6;
 
 const STORAGES: [Storage; 2] = [Storage::Buffer, Storage::Texture];
 

@@ -3,7 +3,7 @@
 
 mod common;
 
-use asng_wgpu::gpu::{Caps, WorkLimits};
+use asng_wgpu::gpu::{Caps, Tiles, WorkLimits};
 use asng_wgpu::ops::ConvVariant;
 use asng_wgpu::ops::optimizer::{Average, Ranges};
 use asng_wgpu::ops::tensor::Storage;
@@ -112,6 +112,32 @@ fn conv3d_in_parts() {
         }
     }
     report(failures);
+}
+
+/// What a timing may choose has no say in the result. Software adapters take seconds to compile a tall
+/// tile, so one of them does.
+#[test]
+fn every_tile_gives_the_same_bits() {
+    let whole = gpu().caps();
+    for variant in ConvVariant::available(whole) {
+        for (shape, kernel, stride, transposed, tiles) in [
+            ([2, 5, 3, 6, 18], [3; 3], [1; 3], false, 5),
+            ([1, 5, 4, 6, 9], [3; 3], [2; 3], false, 5),
+            ([1, 9, 4, 3, 5], [1, 2, 2], [1, 2, 2], true, 5),
+            ([1, 12, 3, 37, 41], [3; 3], [1; 3], false, 1),
+        ] {
+            let case = conv_case(shape, &[shape[1]], 14, (kernel, stride, transposed), true);
+            let run =
+                |caps: &Caps| common::conv::run(gpu(), caps, variant, &case, variant.operand());
+            let first = run(whole).unwrap();
+            for number in 1..=tiles {
+                let caps = Caps { tiles: Tiles::Trial(number), ..whole.clone() };
+                let other = run(&caps).unwrap();
+                let same = first.y == other.y && first.dx == other.dx && first.dw == other.dw;
+                assert!(same, "{variant:?} {kernel:?}, tile {number}");
+            }
+        }
+    }
 }
 
 /// Work that is cut into as many dispatches as its kernels allow: to the bit what one makes.

@@ -6,16 +6,17 @@
 //
 // x: vec4 (((x_base + n * x_stride + block) * D + d) * H + h) * W + w. weights: packed by
 // conv3d/pack with T = 8. A workgroup computes a brick of {{ BD }} x {{ BH }} x {{ BW }} output points and
-// 32 output channels; an invocation 4 neighbours along w x 8 channels, in 8 vec4 accumulators.
+// 32 output channels; an invocation WIDTH neighbours along w x 8 channels, in 2 WIDTH vec4 accumulators.
 //
-// FLOPs: 2 * 4 ci_blocks * 32 * taps a point; a tap costs 4 + 8 vec4 loads from workgroup memory
-// for 32 vec4 multiply-adds. Halo of a 3x3x3 brick 4x4x8: 360 vec4 for 128 points.
+// FLOPs: 2 * 4 ci_blocks * 32 * taps a point; a row of taps costs (WIDTH - 1) SW + KW + 8 KW vec4 loads
+// from workgroup memory for 8 KW WIDTH vec4 multiply-adds. Halo of a 3x3x3 brick 4x4x8: 360 vec4 for
+// 128 points.
 {% include "conv3d/gather_store" %}
 
 @group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read> weights: array<vec4<f32>>;
 {% set XD = (BD - 1) * SD + KD %}{% set XH = (BH - 1) * SH + KH %}{% set XW = (BW - 1) * SW + KW %}
-{% set THREADS = BD * BH * BW %}
+{% set THREADS = BD * BH * BW // WIDTH * 4 %}
 var<workgroup> sh_x: array<vec4<f32>, {{ [XD * XH * XW, 1] | max }}>;
 var<workgroup> sh_w: array<vec4<f32>, {{ [KH * KW * 32, 1] | max }}>;
 
@@ -35,13 +36,13 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let tile = group.z;
     let co = local % 4u;
     let spot = local / 4u;
-    let b_w = spot % {{ BW // 4 }}u * 4u;
-    let b_h = spot / {{ BW // 4 }}u % {{ BH }}u;
-    let b_d = spot / {{ BW // 4 * BH }}u;
+    let b_w = spot % {{ BW // WIDTH }}u * {{ WIDTH }}u;
+    let b_h = spot / {{ BW // WIDTH }}u % {{ BH }}u;
+    let b_d = spot / {{ BW // WIDTH * BH }}u;
     let x0_d = i32(q0_d) * p.in_step_d + p.in_offset_d;
     let x0_h = i32(q0_h) * p.in_step_h + p.in_offset_h;
     let x0_w = i32(q0_w) * p.in_step_w + p.in_offset_w;
-{% for v in range(4) %}{% for t in range(2) %}
+{% for v in range(WIDTH) %}{% for t in range(2) %}
     var a{{ v }}_{{ t }} = vec4(0.0);
 {% endfor %}{% endfor %}
     for (var ci = 0u; ci < p.ci_blocks; ci++) {
@@ -69,12 +70,12 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             let row = ((b_d * {{ SD }}u + td) * {{ XH }}u + b_h * {{ SH }}u) * {{ XW }}u + b_w * {{ SW }}u;
 {% for th in range(KH) %}
             {
-{% for i in range(3 * SW + KW) %}
+{% for i in range((WIDTH - 1) * SW + KW) %}
                 let x{{ i }} = sh_x[row + {{ th * XW + i }}u];
 {% endfor %}
 {% for tw in range(KW) %}{% for c in range(4) %}{% for t in range(2) %}
                 let m{{ tw }}_{{ c }}_{{ t }} = sh_w[{{ ((th * KW + tw) * 4 + c) * 8 + t }}u + co * 2u];
-{% for v in range(4) %}
+{% for v in range(WIDTH) %}
                 a{{ v }}_{{ t }} = fma(m{{ tw }}_{{ c }}_{{ t }}, vec4(x{{ v * SW + tw }}[{{ c }}]), a{{ v }}_{{ t }});
 {% endfor %}
 {% endfor %}{% endfor %}{% endfor %}
@@ -91,7 +92,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     {
         let block = tile * 8u + co * 2u + {{ t }}u;
         let b = bias_of(block);
-{% for v in range(4) %}
+{% for v in range(WIDTH) %}
         if block < p.co_blocks && q0_w + b_w + {{ v }}u < p.q_w {
             store(n, vec3(q0_w + b_w + {{ v }}u, qh, qd), block, a{{ v }}_{{ t }} + b);
         }

@@ -108,6 +108,11 @@ pub(super) struct Train {
     seed: u64,
     #[command(flatten)]
     device: DeviceFlags,
+    /// Seconds for timing the register tiles of convolutions that were not timed on this device; the
+    /// fastest are remembered for later trainings. No result depends on them [default: 10, 0 on
+    /// software adapters].
+    #[arg(long, value_name = "SECONDS")]
+    tune: Option<f64>,
 }
 
 impl Train {
@@ -147,6 +152,7 @@ impl Train {
             host_memory_bytes: host_memory.transpose()?,
             stop_at: self.stop_at()?,
             tensorboard: self.tensorboard,
+            tune_seconds: self.tune,
             ..TrainOptions::new(&self.dataset, self.search.options())
         };
         let mirrors = self.mirror.axes().is_some_and(|axes| !axes.is_empty());

@@ -1,6 +1,8 @@
 //! What the device at hand can do, as plain data: a dry run needs no device.
 
-/// Limits and optional features that decide how ops are lowered.
+use super::tiles::Tiles;
+
+/// Limits, optional features and choices that decide how ops are lowered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Caps {
     /// Largest range of a buffer that one binding may cover, in bytes.
@@ -25,6 +27,8 @@ pub struct Caps {
     pub f16: bool,
     /// Most work of a dispatch.
     pub work: WorkLimits,
+    /// Which tiles kernels take that come in several.
+    pub tiles: Tiles,
 }
 
 /// Most work of a dispatch, about 50 ms: some systems reset a GPU that is silent for 2 s, and nothing
@@ -63,6 +67,7 @@ impl Caps {
             timestamps: false,
             f16: false,
             work: WorkLimits::of(false),
+            tiles: Tiles::default(),
         }
     }
 }

@@ -7,6 +7,7 @@ use super::memory::{Memory, Resource};
 use super::recording::Kernel;
 use super::shader::{self, BindingClass, Reflection};
 use super::slot::{SlotId, SlotKind};
+use super::tiles::Tiles;
 use crate::crash;
 use crate::error::{Error, Result};
 use std::collections::HashMap;
@@ -109,6 +110,7 @@ impl Gpu {
             timestamps: features.contains(wgpu::Features::TIMESTAMP_QUERY),
             f16: features.contains(wgpu::Features::SHADER_F16),
             work: WorkLimits::of(cpu),
+            tiles: Tiles::default(),
         };
         let gpu = Gpu {
             device,
@@ -128,6 +130,11 @@ impl Gpu {
     /// Limits and features.
     pub fn caps(&self) -> &Caps {
         &self.caps
+    }
+
+    /// Changes which tiles kernels take from now on.
+    pub fn set_tiles(&mut self, tiles: Tiles) {
+        self.caps.tiles = tiles;
     }
 
     /// The adapter's name.

@@ -13,6 +13,7 @@ mod program;
 mod recording;
 pub mod shader;
 mod slot;
+mod tiles;
 
 pub use adapter::{AdapterChoice, AdapterSummary, list_adapters};
 pub use caps::{Caps, WorkLimits};
@@ -22,3 +23,4 @@ pub use memory::{Memory, MemoryPlan};
 pub use program::{Program, Timing};
 pub use recording::{Access, Binding, Command, Dispatch, Kernel, Recording, linear_groups};
 pub use slot::{Lifetime, SlotId, SlotKind, Slots};
+pub use tiles::{Tile, Tiled, Tiles};

@@ -18,10 +18,18 @@ enum Step {
     Clear(wgpu::Buffer),
 }
 
+/// What a profile says of a dispatch beside its time.
+struct Label {
+    kernel: String,
+    flops: u64,
+    bytes: u64,
+    class: Option<String>,
+}
+
 /// A recording bound to a device and its memory.
 pub struct Program {
     steps: Vec<Step>,
-    labels: Vec<(String, u64, u64)>,
+    labels: Vec<Label>,
 }
 
 /// GPU time of one dispatch.
@@ -35,6 +43,8 @@ pub struct Timing {
     pub flops: u64,
     /// Least bytes moved.
     pub bytes: u64,
+    /// Class of work that its tile was chosen for.
+    pub class: Option<String>,
 }
 
 fn mismatch(dispatch: &Dispatch, what: &str) -> Error {
@@ -90,7 +100,12 @@ impl Program {
                     verify(gpu, dispatch, &pipeline)?;
                     let offset = position;
                     position += slot_of(dispatch);
-                    labels.push((dispatch.kernel.name(), dispatch.flops, dispatch.bytes));
+                    labels.push(Label {
+                        kernel: dispatch.kernel.name(),
+                        flops: dispatch.flops,
+                        bytes: dispatch.bytes,
+                        class: dispatch.tiled.as_ref().map(|tiled| tiled.class.clone()),
+                    });
                     let group = bind(gpu, memory, dispatch, &pipeline, &params, offset)?;
                     Step::Dispatch {
                         pipeline,
@@ -188,15 +203,16 @@ impl Program {
             let period = f64::from(gpu.queue.get_timestamp_period());
             for (index, step) in chunk.iter().enumerate() {
                 if matches!(step, Step::Dispatch { .. })
-                    && let Some((kernel, flops, bytes)) = labels.next()
+                    && let Some(label) = labels.next()
                 {
                     let ticks = stamps[2 * index + 1].saturating_sub(stamps[2 * index]);
                     let ms = ticks as f64 * period * 1e-6;
                     timings.push(Timing {
-                        kernel: kernel.clone(),
+                        kernel: label.kernel.clone(),
                         ms,
-                        flops: *flops,
-                        bytes: *bytes,
+                        flops: label.flops,
+                        bytes: label.bytes,
+                        class: label.class.clone(),
                     });
                 }
             }

@@ -1,6 +1,7 @@
 //! A recording: a plain list of dispatches on named slots. No device needed.
 
 use super::slot::SlotId;
+use super::tiles::Tiled;
 
 /// A shader with the constants of one variant.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -85,6 +86,8 @@ pub struct Dispatch {
     pub flops: u64,
     /// Bytes that must move at least, for profiles.
     pub bytes: u64,
+    /// The choice of its tile, where the kernel comes in several.
+    pub tiled: Option<Tiled>,
 }
 
 impl Dispatch {
@@ -96,7 +99,7 @@ impl Dispatch {
         groups: [u32; 3],
     ) -> Self {
         let params = bytemuck::bytes_of(params).to_vec();
-        Dispatch { kernel, params, bindings, groups, flops: 0, bytes: 0 }
+        Dispatch { kernel, params, bindings, groups, flops: 0, bytes: 0, tiled: None }
     }
 
     /// States the work: FLOPs and least bytes moved.

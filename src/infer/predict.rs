@@ -13,8 +13,8 @@ use crate::files;
 use crate::gpu::{AdapterChoice, Gpu};
 use crate::metrics::components::{keep_largest, keep_largest_foreground};
 use crate::nn::plan::NetworkPlan;
+use crate::nn::tuning;
 use crate::nn::unet::UNet;
-use crate::ops::selftest;
 use crate::run::{
     CheckpointKind, RunConfig, checkpoint_path, fold_folder, read_weights, trained_folds,
 };
@@ -158,8 +158,7 @@ pub fn predict(
     }
     let cases = find_all_images(&options.inputs, channels)?;
     let targets = targets(options, &cases)?;
-    let gpu = Gpu::open(&options.adapter, options.checked_shaders)?;
-    let variant = selftest::choose(&gpu)?;
+    let (gpu, variant) = tuning::open(&options.adapter, options.checked_shaders)?;
     let mut counts: Vec<usize> =
         groups.iter().map(|g| if options.mirror { g.mirror.subsets().len() } else { 1 }).collect();
     counts.dedup();

@@ -3,4 +3,5 @@
 pub mod parameters;
 pub mod plan;
 pub mod step;
+pub mod tuning;
 pub mod unet;

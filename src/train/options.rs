@@ -20,6 +20,9 @@ use std::time::Instant;
 /// Most epochs, and iterations an epoch.
 const MOST_COUNT: u64 = 100_000_000;
 
+/// Most seconds for timing tiles.
+const MOST_TUNE_SECONDS: f64 = 3600.0;
+
 /// Largest first step of theta: about twice as far as any two distributions over one variable are
 /// apart in the Fisher metric.
 const MOST_STEP: f64 = 6.0;
@@ -348,6 +351,9 @@ pub struct TrainOptions {
     /// Which adapter.
     #[serde(skip)]
     pub adapter: AdapterChoice,
+    /// Seconds for timing tiles that were not timed on this device; `None`: some, on a GPU.
+    #[serde(skip)]
+    pub tune_seconds: Option<f64>,
     /// Keep bounds checks in the shaders.
     pub checked_shaders: bool,
     /// Go on from the latest state in the run's folder.
@@ -394,6 +400,7 @@ impl TrainOptions {
             strict: false,
             stop_at: None,
             adapter: AdapterChoice::default(),
+            tune_seconds: None,
             checked_shaders: false,
             resume: false,
             tensorboard: false,
@@ -442,6 +449,13 @@ impl TrainOptions {
             return Err(Error::Usage(format!(
                 "--clip {} is no bound; use 12 as nnU-Net does, or 0 for none",
                 self.clip
+            )));
+        }
+        if let Some(seconds) = self.tune_seconds
+            && !(0.0..=MOST_TUNE_SECONDS).contains(&seconds)
+        {
+            return Err(Error::Usage(format!(
+                "--tune {seconds} is out of range; give 0 to {MOST_TUNE_SECONDS} seconds"
             )));
         }
         self.search.check()

@@ -7,9 +7,10 @@ use super::options::{SearchMode, TrainOptions};
 use crate::data::preprocess::{Fingerprint, PrepareOptions, Preprocessing};
 use crate::data::{Dataset, preprocess};
 use crate::error::{Error, Result};
-use crate::gpu::{Caps, Gpu};
+use crate::gpu::Caps;
 use crate::nn::plan::{NetworkPlan, divisible_patch, divisors};
-use crate::ops::{ConvVariant, selftest};
+use crate::nn::tuning;
+use crate::ops::ConvVariant;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
@@ -341,8 +342,7 @@ pub fn plan(
     let fingerprint = preprocess::survey(&dataset, &dataset.cases, &how, progress)?;
     let preprocessing = fingerprint.preprocessing(options.spacing_mm);
     fingerprint.check_sizes(&preprocessing)?;
-    let gpu = Gpu::open(&options.adapter, options.checked_shaders)?;
-    let variant = selftest::choose(&gpu)?;
+    let (gpu, variant) = tuning::open(&options.adapter, options.checked_shaders)?;
     let searching = searcher.learns();
     let wanted = Wanted::new(options, &dataset, &fingerprint, &preprocessing, searching);
     let blueprint = wanted.choose(gpu.caps(), variant)?;

@@ -1,5 +1,6 @@
 //! Before the first step: the cases of the fold, the plan, the run folder.
 
+use super::blueprint::Blueprint;
 use super::feed::Drawing;
 use super::iteration::Trainer;
 use super::job::Event;
@@ -17,12 +18,16 @@ use crate::data::{Axes, check};
 use crate::error::{Error, Result};
 use crate::files;
 use crate::gpu::Gpu;
-use crate::ops::selftest;
+use crate::nn::tuning;
 use crate::run::{CONFIG_VERSION, CheckpointKind, DatasetSummary, RunConfig, RunLock};
 use crate::run::{checkpoint_path, fold_folder, state_paths};
 use crate::search::space::Space;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
+
+/// Seconds for timing tiles on a GPU where nothing is said.
+const TUNE_SECONDS: f64 = 10.0;
 
 /// A list of cases that several feeds share.
 pub(super) type Cases = Arc<Vec<Arc<PreparedCase>>>;
@@ -121,11 +126,13 @@ impl Setup {
             preprocessing.spacing_mm.map(|edge| format!("{edge:.2}")).join(" x ")
         )));
         let references = references(&dataset, &cases.validation)?;
-        let gpu = Gpu::open(&options.adapter, options.checked_shaders)?;
-        let variant = selftest::choose(&gpu)?;
+        let (mut gpu, variant) = tuning::open(&options.adapter, options.checked_shaders)?;
         let fingerprint = &prepared.fingerprint;
         let wanted = Wanted::new(options, &dataset, fingerprint, &preprocessing, searching);
-        let blueprint = wanted.choose(gpu.caps(), variant)?;
+        let mut blueprint = wanted.choose(gpu.caps(), variant)?;
+        if tune(&mut gpu, &blueprint, options, report)? {
+            blueprint = wanted.choose(gpu.caps(), variant)?;
+        }
         let plan = blueprint.net.plan.clone();
         let capacity = blueprint.augmenter.spec().capacity;
         let mirror = if searcher.name() == "none" { Axes::NONE } else { options.mirror };
@@ -185,6 +192,35 @@ impl Setup {
             _lock: lock,
         })
     }
+}
+
+/// Times the tiles of the blueprint's network where that is wanted; true where some were chosen.
+fn tune(
+    gpu: &mut Gpu,
+    blueprint: &Blueprint,
+    options: &TrainOptions,
+    report: &mut dyn FnMut(Event),
+) -> Result<bool> {
+    let seconds = options.tune_seconds.unwrap_or(if gpu.caps().cpu { 0.0 } else { TUNE_SECONDS });
+    if seconds == 0.0 {
+        return Ok(false);
+    }
+    let limit = Duration::from_secs_f64(seconds);
+    let Some(tuned) = tuning::tune(gpu, &blueprint.net, blueprint.variant, limit)? else {
+        return Ok(false);
+    };
+    let [before, after] = tuned.ms;
+    report(Event::Note(&format!(
+        "timed the tiles of {} kinds of convolution on '{}': {} changed, {:.0}% less time",
+        tuned.classes,
+        gpu.name(),
+        tuned.changed,
+        (1.0 - after / before) * 100.0
+    )));
+    if let Some(error) = tuned.unwritten {
+        report(Event::Note(&format!("warning: the next training times them again: {error}")));
+    }
+    Ok(true)
 }
 
 /// Number of folds of the options' data set.

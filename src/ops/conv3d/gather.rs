@@ -2,9 +2,10 @@
 //! the same sum with other taps and steps.
 
 use super::Geometry;
+use super::brick::{self, Brick};
 use super::tile::Tile;
 use crate::error::{Error, Result};
-use crate::gpu::{Binding, Dispatch, Kernel, Lifetime, SlotId, linear_groups};
+use crate::gpu::{Binding, Dispatch, Kernel, Lifetime, SlotId, Tiled, linear_groups};
 use crate::ops::stage::Stage;
 use crate::ops::tensor::{Region, Storage, View, blocks_of};
 use crate::ops::{ConvVariant, Lowering, ParamRef};
@@ -185,16 +186,40 @@ pub(super) fn lane_shift(points_w: u32, lanes: u32) -> u32 {
     points_w.next_power_of_two().min(lanes).ilog2()
 }
 
-/// Output brick of the simt variant, by what fits the workgroup memory.
-fn simt_brick(steps: [i64; 3], taps: [i64; 3], workgroup_bytes: u32) -> [i64; 3] {
-    let bytes = |brick: [i64; 3]| {
-        let halo: i64 = (0..3).map(|i| (brick[i] - 1) * steps[i] + taps[i]).product();
-        (halo.max(1) + (taps[1] * taps[2] * 32).max(1)) * 16
-    };
-    [[4, 4, 8], [2, 4, 8], [2, 4, 4], [1, 4, 4]]
-        .into_iter()
-        .find(|&b| bytes(b) <= i64::from(workgroup_bytes))
-        .unwrap_or([1, 1, 4])
+/// How a dispatch is tiled, by variant.
+#[derive(Clone, Copy, Debug)]
+enum Tiling {
+    Subgroup(Tile),
+    Simt(Brick),
+}
+
+impl Tiling {
+    /// Blocks of output channels that share packed weights.
+    fn blocks(self) -> u32 {
+        match self {
+            Tiling::Subgroup(tile) => tile.blocks,
+            Tiling::Simt(_) => brick::BLOCKS,
+        }
+    }
+
+    /// Factors along h that a weight becomes.
+    fn factors(self, h: &Axis) -> u32 {
+        match self {
+            Tiling::Subgroup(tile) => tile.factors(h),
+            Tiling::Simt(_) => h.count,
+        }
+    }
+
+    fn is_winograd(self) -> bool {
+        matches!(self, Tiling::Subgroup(tile) if tile.winograd)
+    }
+
+    fn code(self) -> Vec<u32> {
+        match self {
+            Tiling::Subgroup(tile) => tile.code(),
+            Tiling::Simt(brick) => brick.code(),
+        }
+    }
 }
 
 impl Gather {
@@ -242,24 +267,56 @@ impl Gather {
         }
         let samples = end - first;
         let q = axes.map(|a| a.points);
-        let lanes = l.tensors.caps().subgroup_lanes.unwrap_or(8);
-        let lanes_h = lanes >> lane_shift(q[2], lanes);
         let flops = self.flops(l, &axes, x, y, samples);
-        let tile = match l.variant {
-            ConvVariant::Subgroup => {
-                let (points, blocks) = (q[1].div_ceil(lanes_h), y.blocks.len() as u32);
-                Tile::choose(&axes[1], points, blocks, lanes, flops)
-            }
-            ConvVariant::Simt => Tile { rows: 1, blocks: 8, winograd: false },
-        };
-        let packed = self.pack(l, &axes, x, y, tile)?;
+        let candidates = Self::candidates(l, &axes, y.blocks.len() as u32, flops);
+        let codes: Vec<_> = candidates.iter().map(|tiling| tiling.code()).collect();
+        let class = self.class(l, &axes, x, y);
+        let chosen = l.tensors.caps().tiles.choose(&class, &codes);
+        let tiling = candidates[chosen];
+        let tiled = Tiled { class, tile: codes[chosen].clone(), candidates: codes.len() };
+        let packed = self.pack(l, &axes, x, y, tiling)?;
         let plane = flops / u64::from(q[0].max(1));
         // Whole bricks of the simt kernel.
         let most = (l.tensors.caps().work.flops / plane.max(1)).clamp(4, 1 << 20) as u32 / 4 * 4;
         for slab in axes[0].slabs(most) {
-            self.launch(l, [slab, axes[1], axes[2]], x, y, packed, tile);
+            self.launch(l, [slab, axes[1], axes[2]], x, y, packed, tiling, &tiled);
         }
         Ok(())
+    }
+
+    /// The tilings of a dispatch, the preferred one first.
+    fn candidates(l: &Lowering, axes: &[Axis; 3], blocks: u32, flops: u64) -> Vec<Tiling> {
+        let q = axes.map(|a| a.points);
+        match l.variant {
+            ConvVariant::Subgroup => {
+                let lanes = l.tensors.caps().subgroup_lanes.unwrap_or(8);
+                let points = q[1].div_ceil(lanes >> lane_shift(q[2], lanes));
+                let tiles = Tile::candidates(&axes[1], points, blocks, lanes, flops);
+                tiles.into_iter().map(Tiling::Subgroup).collect()
+            }
+            ConvVariant::Simt => {
+                let steps = axes.map(|a| a.in_step.unsigned_abs());
+                let bytes = l.tensors.caps().workgroup_bytes;
+                let bricks = Brick::candidates(steps, axes.map(|a| a.count), q, bytes);
+                bricks.into_iter().map(Tiling::Simt).collect()
+            }
+        }
+    }
+
+    /// What decides about the speed of a tile: all but the samples and the places in memory.
+    fn class(&self, l: &Lowering, axes: &[Axis; 3], x: &Region, y: &Region) -> String {
+        let list = |of: fn(&Axis) -> u32| axes.each_ref().map(of).map(|n| n.to_string()).join("x");
+        format!(
+            "gather {} taps {} steps {} to {} points {} channels {}to{}{}",
+            l.variant.name(),
+            list(|a| a.count),
+            list(|a| a.in_step.unsigned_abs()),
+            list(|a| a.out_step),
+            list(|a| a.points),
+            l.tensors.channels(self.x).min(x.blocks.len() as u32 * 4),
+            self.co_count(l, y),
+            if l.tensors.of(self.y).storage == Storage::Texture { " texture" } else { "" },
+        )
     }
 
     /// Output channels of a region that are no padding.
@@ -274,6 +331,7 @@ impl Gather {
     }
 
     /// Appends the kernel for (a slab of) the axes.
+    #[expect(clippy::too_many_arguments, reason = "a launch is wired from all of these")]
     fn launch(
         &self,
         l: &mut Lowering,
@@ -281,7 +339,8 @@ impl Gather {
         x: &Region,
         y: &Region,
         packed: SlotId,
-        tile: Tile,
+        tiling: Tiling,
+        tiled: &Tiled,
     ) {
         let first = x.samples.start.max(y.samples.start);
         let samples = x.samples.end.min(y.samples.end) - first;
@@ -328,8 +387,8 @@ impl Gather {
             pad: [0; 3],
         };
         let texture = i64::from(l.tensors.of(self.y).storage == Storage::Texture);
-        let (kernel, grid) = match l.variant {
-            ConvVariant::Subgroup => {
+        let (kernel, grid) = match tiling {
+            Tiling::Subgroup(tile) => {
                 let kernel = Kernel::with(
                     "conv3d/gather_subgroup",
                     &[
@@ -345,15 +404,14 @@ impl Gather {
                 let tiles_h = q[1].div_ceil(lanes_h * tile.rows);
                 (kernel, [params.tiles_w * tiles_h, samples * q[0]])
             }
-            ConvVariant::Simt => {
+            Tiling::Simt(brick) => {
                 let steps = axes.map(|a| i64::from(a.in_step));
-                let edges = taps.map(i64::from);
-                let brick = simt_brick(steps, edges, l.tensors.caps().workgroup_bytes);
                 let names = ["BD", "BH", "BW", "SD", "SH", "SW", "KD", "KH", "KW"];
-                let values = brick.into_iter().chain(steps).chain(edges);
+                let edges = brick.edges.map(i64::from);
+                let values = edges.into_iter().chain(steps).chain(taps.map(i64::from));
                 let mut constants: Vec<(&str, i64)> = names.into_iter().zip(values).collect();
-                constants.push(("TEXTURE", texture));
-                let bricks: u32 = (0..3).map(|i| q[i].div_ceil(brick[i] as u32)).product();
+                constants.extend([("WIDTH", i64::from(brick.width)), ("TEXTURE", texture)]);
+                let bricks: u32 = (0..3).map(|i| q[i].div_ceil(brick.edges[i])).product();
                 params.groups = samples * bricks;
                 let grid = linear_groups(u64::from(params.groups));
                 (Kernel::with("conv3d/gather_simt", &constants), [grid[0], grid[1]])
@@ -372,9 +430,10 @@ impl Gather {
             bias,
             Binding::write(place_y.slot),
         ];
-        let tiles = co_blocks.div_ceil(tile.blocks);
+        let tiles = co_blocks.div_ceil(tiling.blocks());
         let dispatch = Dispatch::new(kernel, &params, bindings, [grid[0], grid[1], tiles]);
-        l.recording.dispatch(dispatch.work(flops, bytes));
+        let tiled = Some(tiled.clone());
+        l.recording.dispatch(Dispatch { tiled, ..dispatch.work(flops, bytes) });
     }
 
     /// Packs the weights of one dispatch into a scratch slot.
@@ -384,10 +443,10 @@ impl Gather {
         axes: &[Axis; 3],
         x: &Region,
         y: &Region,
-        tile: Tile,
+        tiling: Tiling,
     ) -> Result<SlotId> {
-        let taps = [axes[0].count, tile.factors(&axes[1]), axes[2].count];
-        let t_blocks = tile.blocks;
+        let taps = [axes[0].count, tiling.factors(&axes[1]), axes[2].count];
+        let t_blocks = tiling.blocks();
         let ci_blocks = x.blocks.len() as u32;
         let tiles = (y.blocks.len() as u32).div_ceil(t_blocks);
         let total = u64::from(tiles * t_blocks * ci_blocks * 4)
@@ -426,7 +485,8 @@ impl Gather {
             ci_count: segments.iter().sum(),
             pad1: 0,
         };
-        let constants = [("TEXTURE", i64::from(texture)), ("WINOGRAD", i64::from(tile.winograd))];
+        let constants =
+            [("TEXTURE", i64::from(texture)), ("WINOGRAD", i64::from(tiling.is_winograd()))];
         let kernel = Kernel::with("conv3d/pack", &constants);
         let bindings = vec![self.w.read(), Binding::write(slot)];
         let groups = linear_groups(total.div_ceil(64));

@@ -1,5 +1,6 @@
 //! 3-D convolution and transposed convolution: forward, input gradient, weight gradient.
 
+mod brick;
 mod gather;
 mod tile;
 mod weight;

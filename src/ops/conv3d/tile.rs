@@ -11,6 +11,8 @@ const MOST_ROWS_DIRECT: u32 = 8;
 const MOST_ROWS_FEW_TAPS: u32 = 4;
 /// Work of fewer FLOPs, under 0.3 ms, has the fewest rows: tall tiles take seconds to compile.
 pub(super) const SMALL: u64 = 1 << 24;
+/// How many of the best are worth a trial: the count of instructions is right within a tenth.
+const CANDIDATES: usize = 4;
 /// Channel blocks that are tried.
 const BLOCKS: [u32; 4] = [4, 3, 2, 1];
 
@@ -26,9 +28,9 @@ pub(super) struct Tile {
 }
 
 impl Tile {
-    /// The tile that needs the fewest instructions for `points` outputs a lane along h and so many
-    /// channel blocks, on subgroups of `lanes`, in a dispatch of so many FLOPs.
-    pub fn choose(h: &Axis, points: u32, blocks: u32, lanes: u32, flops: u64) -> Tile {
+    /// The tiles that need the fewest instructions for `points` outputs a lane along h and so many
+    /// channel blocks, on subgroups of `lanes`, in a dispatch of so many FLOPs; the best first.
+    pub fn candidates(h: &Axis, points: u32, blocks: u32, lanes: u32, flops: u64) -> Vec<Tile> {
         let winograd = is_winograd(h.count, h.in_step as u32);
         let most_rows = match (winograd, h.count) {
             _ if flops < SMALL => ROWS[0],
@@ -42,8 +44,18 @@ impl Tile {
         let whole = |tile: &Tile| {
             points.div_ceil(tile.rows) * blocks.div_ceil(tile.blocks) * tile.instructions(h, lanes)
         };
-        let smallest = Tile { rows: ROWS[0], blocks: 1, winograd };
-        tiles.filter(fits).min_by_key(whole).unwrap_or(smallest)
+        let mut best: Vec<Tile> = tiles.filter(fits).collect();
+        best.sort_by_key(whole);
+        best.truncate(CANDIDATES);
+        if best.is_empty() {
+            best.push(Tile { rows: ROWS[0], blocks: 1, winograd });
+        }
+        best
+    }
+
+    /// The tile as plain numbers.
+    pub fn code(self) -> Vec<u32> {
+        vec![self.rows, self.blocks]
     }
 
     /// Factors along h that a weight becomes.
@@ -96,10 +108,12 @@ mod tests {
     fn tiles_fit_the_points_and_the_instruction_cache() {
         let chosen = |count, step, points, blocks| {
             let h = axis(count, step, points);
-            let tile = Tile::choose(&h, points, blocks, 8, SMALL);
+            let tiles = Tile::candidates(&h, points, blocks, 8, SMALL);
+            let tile = tiles[0];
+            assert!(tiles.iter().all(|t| t.winograd == tile.winograd));
             assert!(tile.products(&h) <= MOST_PRODUCTS);
             assert!(tile.blocks <= blocks && tile.rows.is_multiple_of(2));
-            assert_eq!(Tile::choose(&h, points, blocks, 8, SMALL - 1).rows, 4);
+            assert_eq!(Tile::candidates(&h, points, blocks, 8, SMALL - 1)[0].rows, 4);
             (tile.rows, tile.blocks, tile.winograd)
         };
         assert_eq!(chosen(3, 1, 64, 8), (16, 4, true));

@@ -269,7 +269,9 @@ impl WeightGradient<'_> {
             let bindings = slots.into_iter().chain([Binding::write(partial)]).collect();
             let part = |whole: u64| whole * u64::from(count) / u64::from(rows);
             let (flops, bytes) = (part(flops), part(bytes_read));
-            l.recording.dispatch(Dispatch { kernel, params, bindings, groups, flops, bytes });
+            let tiled = None;
+            let dispatch = Dispatch { kernel, params, bindings, groups, flops, bytes, tiled };
+            l.recording.dispatch(dispatch);
         }
         let sum = SumParams {
             total: vec4s as u32,
