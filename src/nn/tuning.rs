@@ -50,9 +50,9 @@ pub struct Tuned {
     pub unwritten: Option<Error>,
 }
 
-/// Times the tiles of a network's training step unless all are known, for about `limit` at most, and
-/// chooses the fastest for `gpu` from now on. None where nothing was to be timed, or the time did not do
-/// for a second tile, or the adapter has no timestamps.
+/// Times the tiles of a network's training step unless all are known, two of each and more within about
+/// `limit`, and chooses the fastest for `gpu` from now on. None where nothing was to be timed or chosen, or
+/// the adapter has no timestamps.
 ///
 /// # Errors
 /// [`Error::Device`] when the device was lost or has too little memory.
@@ -80,7 +80,7 @@ pub fn tune(
             times.entry(class).or_default().push(time);
         }
         let took = begin.elapsed() - before;
-        if begin.elapsed() + took > limit {
+        if round > 0 && begin.elapsed() + took > limit {
             break;
         }
     }
