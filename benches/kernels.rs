@@ -132,10 +132,10 @@ fn norm_rows(bench: &mut Bench) -> Result<()> {
                 dgamma,
                 dbeta,
             }
-            .lower(&mut l);
+            .lower(&mut l)?;
         } else {
             NormStatistics { z, stats }.lower(&mut l);
-            NormActivation { z, stats, gamma, beta, slope, a }.lower(&mut l);
+            NormActivation { z, stats, gamma, beta, slope, a }.lower(&mut l)?;
         }
         let ready = rig.ready(&bench.gpu)?;
         bench.row(case, Against::Copy, &ready)?;

@@ -108,7 +108,7 @@ fn of_the_rest(caps: &Caps) -> Kernels {
     for storage in STORAGES {
         let mut add = || l.tensors.add("t", 2, &[5], [4; 3], storage, KEEP).unwrap().view();
         let (a, dz) = (add(), add());
-        NormActivation { z, stats, gamma, beta, slope: 0.01, a }.lower(&mut l);
+        NormActivation { z, stats, gamma, beta, slope: 0.01, a }.lower(&mut l).unwrap();
         for (frozen, da2) in [(false, None), (true, Some(da2))] {
             NormActivationBackward {
                 z,
@@ -123,7 +123,8 @@ fn of_the_rest(caps: &Caps) -> Kernels {
                 dgamma,
                 dbeta,
             }
-            .lower(&mut l);
+            .lower(&mut l)
+            .unwrap();
         }
         for other in STORAGES {
             let to = l.tensors.add("t", 2, &[5], [4; 3], other, KEEP).unwrap().view();

@@ -22,7 +22,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
 {% if OUT == 1 %}
         textureStore(a, vec3(c.w, c.h, first_plane + d), value);
 {% else %}
-        a[(first_plane + d) * (p.h * p.w) + c.place] = value;
+        a[((first_plane + d) * p.h + c.h) * p.out_pitch + c.w] = value;
 {% endif %}
     }
 }

@@ -28,7 +28,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
 {% if OUT == 1 %}
         textureStore(dz, vec3(c.w, c.h, first_plane + d), value);
 {% else %}
-        dz[(first_plane + d) * (p.h * p.w) + c.place] = value;
+        dz[((first_plane + d) * p.h + c.h) * p.out_pitch + c.w] = value;
 {% endif %}
     }
 }

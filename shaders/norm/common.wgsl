@@ -9,7 +9,7 @@ struct Params {
     b_base: u32, b_stride: u32, out_base: u32, out_stride: u32,
     first_block: u32, sample_blocks: u32, first_sample: u32, slope: f32,
     channels: u32, run: u32, tiles: u32, chunks: u32,
-    frozen: u32, first_row: u32, pad0: u32, pad1: u32,
+    frozen: u32, first_row: u32, out_pitch: u32, pad0: u32,
 }
 @group(0) @binding(0) var<uniform> p: Params;
 {% if IN == 1 %}

@@ -1,12 +1,13 @@
 // Copies channel blocks between a buffer and a texture (or two buffers).
 //
 // Buffer: vec4 (base + n * stride + block) * D*H*W + voxel. Texture: texel
-// (w, h, (base + n * stride + block) * D + d). One invocation: one vec4; 32 bytes each.
+// (w, h, (base + n * stride + block) * D + d). Rows of a target buffer are to_pitch apart. One
+// invocation: one vec4; 32 bytes each.
 // UNROLL > 0: channel c of the target is channel 0 of the source at w + c - UNROLL / 2, zero outside.
 struct Params {
     w: u32, h: u32, d: u32, blocks: u32,
     total: u32, from_base: u32, from_stride: u32, to_base: u32,
-    to_stride: u32, pad0: u32, pad1: u32, pad2: u32,
+    to_stride: u32, to_pitch: u32, pad0: u32, pad1: u32,
 }
 @group(0) @binding(0) var<uniform> p: Params;
 {% if FROM_TEXTURE == 1 %}
@@ -54,6 +55,6 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
 {% if TO_TEXTURE == 1 %}
     textureStore(target_, vec3(i32(w), i32(h), i32(to_z)), value);
 {% else %}
-    target_[(to_z * p.h + h) * p.w + w] = value;
+    target_[(to_z * p.h + h) * p.to_pitch + w] = value;
 {% endif %}
 }

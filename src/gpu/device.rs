@@ -233,7 +233,7 @@ impl Gpu {
                     sample_count: 1,
                     dimension: wgpu::TextureDimension::D3,
                     format: wgpu::TextureFormat::Rgba32Float,
-                    usage: wgpu::TextureUsages::STORAGE_BINDING,
+                    usage: wgpu::TextureUsages::STORAGE_BINDING | wgpu::TextureUsages::COPY_DST,
                     view_formats: &[],
                 });
                 Resource::Texture(texture.create_view(&wgpu::TextureViewDescriptor::default()))

@@ -162,6 +162,15 @@ impl Memory {
         }
     }
 
+    pub(super) fn texture(&self, slot: SlotId) -> Result<&wgpu::Texture> {
+        match self.resource(slot)? {
+            Resource::Texture(view) => Ok(view.texture()),
+            Resource::Buffer(_) => {
+                Err(Error::Device(format!("slot '{}' is a buffer", self.names[slot.0 as usize])))
+            }
+        }
+    }
+
     pub(super) fn bytes(&self, slot: SlotId) -> u64 {
         self.sizes[slot.0 as usize]
     }

@@ -21,6 +21,8 @@ pub use device::Gpu;
 pub use fault::Fault;
 pub use memory::{Memory, MemoryPlan};
 pub use program::{Program, Timing};
-pub use recording::{Access, Binding, Command, Dispatch, Kernel, Recording, linear_groups};
+pub use recording::{
+    Access, Binding, Command, Dispatch, FILL_PITCH, Kernel, Recording, linear_groups,
+};
 pub use slot::{Lifetime, SlotId, SlotKind, Slots};
 pub use tiles::{Tile, Tiled, Tiles};

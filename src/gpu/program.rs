@@ -13,8 +13,27 @@ use std::sync::Arc;
 const FLOPS_A_SUBMISSION: u64 = 40_000_000_000;
 
 enum Step {
-    Dispatch { pipeline: Arc<Pipeline>, group: wgpu::BindGroup, groups: [u32; 3], flops: u64 },
-    Copy { from: wgpu::Buffer, from_offset: u64, to: wgpu::Buffer, to_offset: u64, bytes: u64 },
+    Dispatch {
+        pipeline: Arc<Pipeline>,
+        group: wgpu::BindGroup,
+        groups: [u32; 3],
+        flops: u64,
+    },
+    Copy {
+        from: wgpu::Buffer,
+        from_offset: u64,
+        to: wgpu::Buffer,
+        to_offset: u64,
+        bytes: u64,
+    },
+    Fill {
+        from: wgpu::Buffer,
+        offset: u64,
+        pitch: u32,
+        to: wgpu::Texture,
+        layer: u32,
+        size: [u32; 3],
+    },
     Clear(wgpu::Buffer),
 }
 
@@ -120,6 +139,14 @@ impl Program {
                     to: memory.buffer(to.0)?.clone(),
                     to_offset: to.1,
                     bytes: *bytes,
+                },
+                Command::Fill { from, pitch, to, size } => Step::Fill {
+                    from: memory.buffer(from.0)?.clone(),
+                    offset: from.1,
+                    pitch: *pitch,
+                    to: memory.texture(to.0)?.clone(),
+                    layer: to.1,
+                    size: *size,
                 },
                 Command::Clear(slot) => Step::Clear(memory.buffer(*slot)?.clone()),
             });
@@ -280,6 +307,30 @@ fn bind(
     })
 }
 
+/// Records [`Command::Fill`].
+fn fill(
+    encoder: &mut wgpu::CommandEncoder,
+    (buffer, offset, pitch): (&wgpu::Buffer, u64, u32),
+    (texture, layer): (&wgpu::Texture, u32),
+    [width, height, depth]: [u32; 3],
+) {
+    let layout = wgpu::TexelCopyBufferLayout {
+        offset,
+        bytes_per_row: Some(pitch * 16),
+        rows_per_image: Some(height),
+    };
+    encoder.copy_buffer_to_texture(
+        wgpu::TexelCopyBufferInfo { buffer, layout },
+        wgpu::TexelCopyTextureInfo {
+            texture,
+            mip_level: 0,
+            origin: wgpu::Origin3d { x: 0, y: 0, z: layer },
+            aspect: wgpu::TextureAspect::All,
+        },
+        wgpu::Extent3d { width, height, depth_or_array_layers: depth },
+    );
+}
+
 /// Records steps: one pass for all dispatches between two copies.
 fn record(encoder: &mut wgpu::CommandEncoder, steps: &[Step]) {
     let mut rest = steps;
@@ -287,6 +338,10 @@ fn record(encoder: &mut wgpu::CommandEncoder, steps: &[Step]) {
         match first {
             Step::Copy { from, from_offset, to, to_offset, bytes } => {
                 encoder.copy_buffer_to_buffer(from, *from_offset, to, *to_offset, *bytes);
+                rest = &rest[1..];
+            }
+            Step::Fill { from, offset, pitch, to, layer, size } => {
+                fill(encoder, (from, *offset, *pitch), (to, *layer), *size);
                 rest = &rest[1..];
             }
             Step::Clear(buffer) => {

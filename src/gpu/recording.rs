@@ -124,9 +124,23 @@ pub enum Command {
         /// Size in bytes.
         bytes: u64,
     },
+    /// Copy rows of a buffer into whole layers of a texture.
+    Fill {
+        /// Source buffer and offset of the first row, in bytes (a multiple of 16).
+        from: (SlotId, u64),
+        /// Texels (16 bytes) from one row to the next, a multiple of [`FILL_PITCH`].
+        pitch: u32,
+        /// Destination and its first layer.
+        to: (SlotId, u32),
+        /// Texels along w, rows, and layers.
+        size: [u32; 3],
+    },
     /// Fill a buffer with zero bytes.
     Clear(SlotId),
 }
+
+/// Rows that fill a texture begin at multiples of so many texels of 16 bytes (WebGPU: 256 bytes).
+pub const FILL_PITCH: u32 = 16;
 
 /// A list of commands, executed in order.
 #[derive(Clone, Debug, Default)]
@@ -173,6 +187,7 @@ impl Command {
         match self {
             Command::Dispatch(d) => d.bindings.iter().map(|b| b.slot).collect(),
             Command::Copy { from, to, .. } => vec![from.0, to.0],
+            Command::Fill { from, to, .. } => vec![from.0, to.0],
             Command::Clear(slot) => vec![*slot],
         }
     }

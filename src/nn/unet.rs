@@ -195,7 +195,7 @@ impl UNet {
         Conv3dForward { x, w, bias, y: z, geometry }.lower(l)?;
         let stats = statistics_slot(l, z, Lifetime::Transient);
         NormStatistics { z, stats }.lower(l);
-        NormActivation { z, stats, gamma, beta, slope: SLOPE, a }.lower(l);
+        NormActivation { z, stats, gamma, beta, slope: SLOPE, a }.lower(l)?;
         Ok(Block { name: name.to_owned(), geometry, x, z, stats, a })
     }
 
@@ -310,7 +310,7 @@ impl UNet {
         let gamma = self.parameter(parameters, &format!("{}.instnorm.weight", block.name))?;
         let beta = self.parameter(parameters, &format!("{}.instnorm.bias", block.name))?;
         let (z, stats) = (block.z, block.stats);
-        NormActivation { z, stats, gamma, beta, slope: SLOPE, a }.lower(l);
+        NormActivation { z, stats, gamma, beta, slope: SLOPE, a }.lower(l)?;
         Ok(a)
     }
 
@@ -346,7 +346,7 @@ impl UNet {
             dgamma: self.parameter(gradient, &name("instnorm.weight"))?,
             dbeta: self.parameter(gradient, &name("instnorm.bias"))?,
         }
-        .lower(l);
+        .lower(l)?;
         let w = self.parameter(parameters, &name("conv.weight"))?;
         let dw = self.parameter(gradient, &name("conv.weight"))?;
         let (x, geometry) = (block.x, block.geometry);

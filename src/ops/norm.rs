@@ -3,8 +3,10 @@
 //! `a = leaky(gamma (z - mean) / sqrt(var + 1e-5) + beta)`, statistics per sample and channel over
 //! D, H, W with biased variance (Ulyanov et al. 2016; torch.nn.InstanceNorm3d).
 
+use super::stage::Stage;
 use super::tensor::{Region, Storage, View};
 use super::{Lowering, ParamRef};
+use crate::error::Result;
 use crate::gpu::{Binding, Dispatch, Kernel, Lifetime, SlotId};
 
 /// Places (h, w) of a workgroup, and the planes that each of its invocations walks.
@@ -87,7 +89,8 @@ struct Params {
     chunks: u32,
     frozen: u32,
     first_row: u32,
-    pad: [u32; 2],
+    out_pitch: u32,
+    pad: u32,
 }
 
 #[repr(C)]
@@ -209,12 +212,21 @@ impl NormStatistics {
 
 impl NormActivation {
     /// Appends one dispatch a region.
-    pub fn lower(&self, l: &mut Lowering) {
+    ///
+    /// # Errors
+    /// [`crate::Error::Device`] when a tensor exceeds the device's limits.
+    pub fn lower(&self, l: &mut Lowering) -> Result<()> {
+        if let Some(staging) = l.tensors.add_staging(self.a)? {
+            NormActivation { a: staging, ..self.clone() }.lower(l)?;
+            Stage { from: staging, to: self.a }.lower(l);
+            return Ok(());
+        }
         let constants = [("IN", is_texture(l, self.z)), ("OUT", is_texture(l, self.a))];
         for region in l.tensors.regions(&[self.z, self.a]) {
             let mut columns = columns(l, self.z, &region, self.slope);
             let a = region.places[1];
             (columns.params.out_base, columns.params.out_stride) = (a.base, a.stride);
+            columns.params.out_pitch = l.tensors.of(self.a).pitch;
             let bindings = vec![
                 Binding::read(region.places[0].slot),
                 Binding::read(self.stats),
@@ -225,12 +237,21 @@ impl NormActivation {
             let kernel = Kernel::with("norm/apply", &constants);
             columns.dispatch(l, &kernel, &bindings, 20, 32);
         }
+        Ok(())
     }
 }
 
 impl NormActivationBackward {
     /// Appends partial sums, their combination, and the gradient on z.
-    pub fn lower(&self, l: &mut Lowering) {
+    ///
+    /// # Errors
+    /// [`crate::Error::Device`] when a tensor exceeds the device's limits.
+    pub fn lower(&self, l: &mut Lowering) -> Result<()> {
+        if let Some(staging) = l.tensors.add_staging(self.dz)? {
+            NormActivationBackward { dz: staging, ..self.clone() }.lower(l)?;
+            Stage { from: staging, to: self.dz }.lower(l);
+            return Ok(());
+        }
         let samples = l.tensors.of(self.z).samples;
         let blocks = l.tensors.block_range(self.z).len() as u32;
         let channels = l.tensors.channels(self.z);
@@ -249,6 +270,7 @@ impl NormActivationBackward {
             p.frozen = u32::from(self.frozen);
             (p.a_base, p.a_stride) = (region.places[1].base, region.places[1].stride);
             (p.out_base, p.out_stride) = (region.places[2].base, region.places[2].stride);
+            p.out_pitch = l.tensors.of(self.dz).pitch;
             let mut bindings = vec![
                 Binding::read(region.places[0].slot),
                 Binding::read(self.stats),
@@ -293,5 +315,6 @@ impl NormActivationBackward {
             let kernel = Kernel::with("norm/backward_apply", &constants);
             columns.dispatch(l, &kernel, &bindings, 40, 16 * (3 + two as u64));
         }
+        Ok(())
     }
 }

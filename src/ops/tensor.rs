@@ -8,7 +8,7 @@
 //! block of its own, so every producer writes its segment in place.
 
 use crate::error::{Error, Result};
-use crate::gpu::{Caps, Command, Lifetime, SlotId, Slots};
+use crate::gpu::{Caps, Command, FILL_PITCH, Lifetime, SlotId, Slots};
 use std::ops::Range;
 
 /// Names a tensor of a [`Tensors`] table.
@@ -46,6 +46,8 @@ pub struct Tensor {
     pub spatial: [u32; 3],
     /// Buffer or texture.
     pub storage: Storage,
+    /// Vec4s from one row along W to the next: W, but in staging buffers.
+    pub pitch: u32,
     /// The slots.
     pub parts: Vec<Part>,
 }
@@ -121,8 +123,42 @@ impl Tensors {
         storage: Storage,
         lifetime: Lifetime,
     ) -> Result<TensorId> {
+        self.add_pitched(name, samples, segments, spatial, spatial[2], storage, lifetime)
+    }
+
+    /// A buffer in which to make what [`super::stage::Stage`] then puts into a texture, shaped as a view;
+    /// rows begin where a texture can be filled from. `None` where kernels do well to write the view
+    /// themselves: on software adapters a kernel's store into a texture takes several times as long.
+    ///
+    /// # Errors
+    /// As [`Tensors::add`].
+    pub fn add_staging(&mut self, of: View) -> Result<Option<View>> {
+        let Tensor { samples, spatial, storage, .. } = *self.of(of);
+        if storage != Storage::Texture || !self.caps.cpu {
+            return Ok(None);
+        }
+        let (segments, pitch) = (self.segments(of), spatial[2].next_multiple_of(FILL_PITCH));
+        let (buffer, life) = (Storage::Buffer, Lifetime::Transient);
+        if self.blocks_a_part("staging", [spatial[0], spatial[1], pitch], buffer).is_err() {
+            return Ok(None);
+        }
+        let id = self.add_pitched("staging", samples, &segments, spatial, pitch, buffer, life)?;
+        Ok(Some(id.view()))
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "all of a tensor")]
+    fn add_pitched(
+        &mut self,
+        name: &str,
+        samples: u32,
+        segments: &[u32],
+        spatial: [u32; 3],
+        pitch: u32,
+        storage: Storage,
+        lifetime: Lifetime,
+    ) -> Result<TensorId> {
         let blocks: u32 = segments.iter().map(|&c| blocks_of(c)).sum();
-        let room = self.blocks_a_part(name, spatial, storage)?;
+        let room = self.blocks_a_part(name, [spatial[0], spatial[1], pitch], storage)?;
         let (sample_step, block_step) = if u64::from(samples) * u64::from(blocks) <= room {
             (samples.max(1), blocks.max(1))
         } else if u64::from(blocks) <= room {
@@ -139,7 +175,7 @@ impl Tensors {
                 let count = (n_end - n) * (b_end - b);
                 let slot = match storage {
                     Storage::Buffer => {
-                        let bytes = u64::from(count) * bytes_of_block(spatial);
+                        let bytes = u64::from(count) * bytes_of_block([d, h, pitch]);
                         self.slots.buffer(name, bytes, lifetime)
                     }
                     Storage::Texture => self.slots.texture(name, [w, h, count * d], lifetime),
@@ -148,7 +184,7 @@ impl Tensors {
             }
         }
         let segments = segments.to_vec();
-        self.tensors.push(Tensor { samples, segments, spatial, storage, parts });
+        self.tensors.push(Tensor { samples, segments, spatial, storage, pitch, parts });
         Ok(TensorId(self.tensors.len() as u32 - 1))
     }
 

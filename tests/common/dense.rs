@@ -60,7 +60,7 @@ pub fn norm(
     if !frozen {
         NormStatistics { z, stats }.lower(&mut l);
     }
-    NormActivation { z, stats, gamma, beta, slope, a: a.view() }.lower(&mut l);
+    NormActivation { z, stats, gamma, beta, slope, a: a.view() }.lower(&mut l).map_err(text)?;
     NormActivationBackward {
         z,
         stats,
@@ -74,7 +74,8 @@ pub fn norm(
         dgamma,
         dbeta,
     }
-    .lower(&mut l);
+    .lower(&mut l)
+    .map_err(text)?;
     [a, dz].iter().for_each(|f| f.after(&mut l));
     let memory = b.place(gpu)?;
     let upload =

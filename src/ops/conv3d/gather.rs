@@ -7,7 +7,7 @@ use super::tile::Tile;
 use crate::error::{Error, Result};
 use crate::gpu::{Binding, Dispatch, Kernel, Lifetime, SlotId, Tiled, linear_groups};
 use crate::ops::stage::Stage;
-use crate::ops::tensor::{Region, Storage, View, blocks_of};
+use crate::ops::tensor::{Region, Storage, Tensor, View, blocks_of};
 use crate::ops::{ConvVariant, Lowering, ParamRef};
 
 /// Texels in a row of a weight texture.
@@ -230,17 +230,9 @@ impl Gather {
     pub fn lower(&self, l: &mut Lowering) -> Result<()> {
         let x_regions = l.tensors.regions(&[self.x]);
         let split_input = x_regions.iter().any(|r| r.blocks.start > 0);
-        if split_input && l.tensors.of(self.y).storage == Storage::Texture {
-            // A texture cannot be accumulated into: sum in a buffer, then stage.
-            let tensor = l.tensors.of(self.y);
-            let (samples, spatial) = (tensor.samples, tensor.spatial);
-            let segments = l.tensors.segments(self.y);
-            let life = Lifetime::Transient;
-            let sum =
-                l.tensors.add("conv sum", samples, &segments, spatial, Storage::Buffer, life)?;
-            let through = Gather { y: sum.view(), axes: self.axes.clone(), ..*self };
-            through.lower(l)?;
-            Stage { from: sum.view(), to: self.y }.lower(l);
+        if let Some(staging) = self.staging(l, split_input)? {
+            Gather { y: staging, axes: self.axes.clone(), ..*self }.lower(l)?;
+            Stage { from: staging, to: self.y }.lower(l);
             return Ok(());
         }
         let y_regions = l.tensors.regions(&[self.y]);
@@ -257,6 +249,19 @@ impl Gather {
             }
         }
         Ok(())
+    }
+
+    /// A buffer in place of y: where that is faster, and where y is a texture, into which nothing can
+    /// be accumulated, but x lies in parts.
+    fn staging(&self, l: &mut Lowering, split_input: bool) -> Result<Option<View>> {
+        let staging = l.tensors.add_staging(self.y)?;
+        let Tensor { samples, spatial, storage, .. } = *l.tensors.of(self.y);
+        if staging.is_some() || !split_input || storage == Storage::Buffer {
+            return Ok(staging);
+        }
+        let (segments, life) = (l.tensors.segments(self.y), Lifetime::Transient);
+        let sum = l.tensors.add("conv sum", samples, &segments, spatial, Storage::Buffer, life)?;
+        Ok(Some(sum.view()))
     }
 
     fn dispatch(&self, l: &mut Lowering, axes: [Axis; 3], x: &Region, y: &Region) -> Result<()> {
@@ -354,7 +359,7 @@ impl Gather {
         let points = samples * q.iter().product::<u32>();
         let bias_here = self.bias.filter(|_| x.blocks.start == 0);
         let x_edges = l.tensors.of(self.x).spatial;
-        let [y_d, y_h, y_w] = l.tensors.of(self.y).spatial;
+        let Tensor { spatial: [y_d, y_h, _], pitch: y_w, .. } = *l.tensors.of(self.y);
         let (place_x, place_y) = (x.places[0], y.places[0]);
         let mut params = Params {
             q,
