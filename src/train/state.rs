@@ -59,6 +59,15 @@ const FLAGS: [(&str, &str); 20] = [
     ("validate_every", "--val-every"),
 ];
 
+/// Options that the states of earlier versions lack, and, as JSON, what those versions did.
+const ADDED: [(&str, &str); 5] = [
+    ("accumulate", "false"),
+    ("search.after", "\"distribution\""),
+    ("search.draws", "\"own\""),
+    ("search.mass", "0.5"),
+    ("search.step", "1.0"),
+];
+
 /// Where a training stands.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Standing {
@@ -264,8 +273,12 @@ impl Interrupted {
         let value = |of: &BTreeMap<String, Value>, name: &str| {
             of.get(name).filter(|v| !v.is_null()).map_or("not given".into(), Value::to_string)
         };
+        let value_then = |name: &str| match ADDED.iter().find(|(added, _)| *added == name) {
+            Some((_, json)) if !before.contains_key(name) => (*json).to_owned(),
+            _ => value(before, name),
+        };
         let differences: Vec<String> = names
-            .map(|name| (name, value(before, name), value(&now, name)))
+            .map(|name| (name, value_then(name), value(&now, name)))
             .filter(|(_, before, now)| before != now)
             .map(|(name, before, now)| format!("{} ({before} then, {now} now)", flag(name)))
             .collect();
@@ -407,9 +420,20 @@ mod tests {
     }
 
     #[test]
+    fn states_of_earlier_versions_did_what_is_the_default_now() {
+        let mut before = interrupted(&example());
+        before.record.conditions.options.retain(|name, _| ADDED.iter().all(|(a, _)| a != name));
+        before.check_options(&example()).unwrap();
+        let now = TrainOptions { accumulate: true, ..example() };
+        let error = before.check_options(&now).unwrap_err().to_string();
+        assert!(error.contains("--accumulate (false then, true now)"), "{error}");
+    }
+
+    #[test]
     fn every_named_option_exists() {
         let all = serde_json::to_value(example()).unwrap();
-        for name in FREE.into_iter().chain(FLAGS.map(|(name, _)| name)) {
+        let added = ADDED.map(|(name, _)| name);
+        for name in FREE.into_iter().chain(FLAGS.map(|(name, _)| name)).chain(added) {
             let path = format!("/{}", name.replace('.', "/"));
             assert!(all.pointer(&path).is_some(), "{name}");
         }
