@@ -32,6 +32,8 @@ const fn plain(name: &'static str, input: &'static [u32], output: u32, edge: u32
 
 const LAYERS: &[Layer] = &[
     plain("k3s1 32to32 64x64x64", &[32], 32, 64),
+    plain("k3s1 30to30 64x64x64", &[30], 30, 64),
+    plain("k3s1 33to33 64x64x64", &[33], 33, 64),
     plain("k3s1 64to64 32x32x32", &[64], 64, 32),
     plain("k3s1 128to128 16x16x16", &[128], 128, 16),
     plain("k3s1 64to32 64x64x64", &[32, 32], 32, 64),

@@ -88,13 +88,15 @@ impl Step {
         let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
         println!(
             "{}: memory {:.0} MiB, {:.2} of what must be kept; {:.0} MiB with the top level made \
-             again. Traffic {:.0} MiB, {:.2} of a step with every fusion",
+             again. Traffic {:.0} MiB, {:.2} of a step with every fusion, and {:.0} MiB by filling \
+             textures",
             self.name(),
             mib(ready.planned_bytes),
             ready.planned_bytes as f64 / least.memory as f64,
             mib(again),
             mib(ready.bytes),
-            ready.bytes as f64 / least.traffic as f64
+            ready.bytes as f64 / least.traffic as f64,
+            mib(ready.fill_bytes)
         );
         println!(
             "{}: {} dispatches, {:.1} GFLOP, {} MiB; recorded in {:.1} ms, pipelines ready after \

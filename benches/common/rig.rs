@@ -1,7 +1,9 @@
 //! Sets a recording up on a device: operands are made, filled and put where the ops read them.
 
 use super::{Against, Result};
-use asng_wgpu::gpu::{Gpu, Lifetime, Memory, MemoryPlan, Program, Recording, SlotId, SlotKind};
+use asng_wgpu::gpu::{
+    Command, Gpu, Lifetime, Memory, MemoryPlan, Program, Recording, SlotId, SlotKind,
+};
 use asng_wgpu::ops::stage::Stage;
 use asng_wgpu::ops::tensor::{Storage, Tensors, View};
 use asng_wgpu::ops::{ConvVariant, Lowering, ParamRef};
@@ -22,6 +24,8 @@ pub struct Ready {
     pub planned_bytes: u64,
     pub flops: u64,
     pub bytes: u64,
+    /// Read and written by filling textures, beside what kernels move.
+    pub fill_bytes: u64,
     pub dispatches: usize,
 }
 
@@ -98,8 +102,16 @@ impl Rig {
             planned_bytes: plan.bytes(),
             flops: self.recording.flops(),
             bytes: self.recording.dispatches().map(|d| d.bytes).sum(),
+            fill_bytes: self.recording.commands.iter().map(fill_bytes).sum(),
             dispatches: self.recording.dispatches().count(),
         })
+    }
+}
+
+fn fill_bytes(command: &Command) -> u64 {
+    match command {
+        Command::Fill { size, .. } => 32 * size.iter().map(|&n| u64::from(n)).product::<u64>(),
+        _ => 0,
     }
 }
 

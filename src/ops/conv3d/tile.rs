@@ -5,10 +5,9 @@ use super::gather::Axis;
 /// Most products of a 4 x 4 matrix in the body of the inner loop; more of them spill over
 /// llvmpipe's instruction cache.
 const MOST_PRODUCTS: u32 = 128;
-/// Rows that are tried, and the most for direct taps and for few of them, whose stores weigh more.
+/// Rows that are tried, and the most for direct taps.
 const ROWS: [u32; 4] = [4, 8, 12, 16];
 const MOST_ROWS_DIRECT: u32 = 8;
-const MOST_ROWS_FEW_TAPS: u32 = 4;
 /// Work of fewer FLOPs, under 0.3 ms, has the fewest rows: tall tiles take seconds to compile.
 pub(super) const SMALL: u64 = 1 << 24;
 /// How many of the best are worth a trial: the count of instructions is right within a tenth.
@@ -32,11 +31,10 @@ impl Tile {
     /// channel blocks, on subgroups of `lanes`, in a dispatch of so many FLOPs; the best first.
     pub fn candidates(h: &Axis, points: u32, blocks: u32, lanes: u32, flops: u64) -> Vec<Tile> {
         let winograd = is_winograd(h.count, h.in_step as u32);
-        let most_rows = match (winograd, h.count) {
+        let most_rows = match winograd {
             _ if flops < SMALL => ROWS[0],
-            (true, _) => u32::MAX,
-            (false, 3..) => MOST_ROWS_DIRECT,
-            (false, _) => MOST_ROWS_FEW_TAPS,
+            true => u32::MAX,
+            false => MOST_ROWS_DIRECT,
         };
         let rows = ROWS.into_iter().filter(|&rows| rows <= most_rows);
         let tiles = rows.flat_map(|rows| BLOCKS.map(|blocks| Tile { rows, blocks, winograd }));
@@ -120,7 +118,7 @@ mod tests {
         assert_eq!(chosen(3, 1, 28, 6), (16, 3, true));
         assert_eq!(chosen(3, 1, 5, 1), (8, 1, true));
         assert_eq!(chosen(3, 2, 32, 16), (8, 4, false));
-        assert_eq!(chosen(1, 1, 32, 8), (4, 4, false));
+        assert_eq!(chosen(1, 1, 32, 8), (8, 4, false));
         for points in 1..70 {
             for blocks in 1..12 {
                 chosen(3, 1, points, blocks);
