@@ -270,6 +270,11 @@ fn wrong_input_is_one_sentence_and_an_exit_code() {
         (&["train", &data, "--searcher", "fixed"], 2, "--policy"),
         (&["train", &data, "--searcher", "fixed", "--policy", "none.json"], 1, "none.json"),
         (&["train", &data, "--search-until", "1.5"], 2, "--search-until"),
+        (
+            &["train", &data, "--searcher", "reinforce", "--search-step", "0.5"],
+            2,
+            "--search-step goes with",
+        ),
         (&["train", &data, "--space", &wide], 1, "elastic_sigma_high is 100"),
         (&["train", &data, "--lr", "nan"], 2, "--lr"),
         (&["train", &data, "--epochs", "0"], 2, "--epochs"),

@@ -51,7 +51,7 @@ pub(super) struct Plan {
 impl Plan {
     /// The flags, resolved and checked.
     pub(super) fn options(&self) -> Result<TrainOptions> {
-        let mut options = TrainOptions::new(&self.dataset, self.search.options());
+        let mut options = TrainOptions::new(&self.dataset, self.search.options()?);
         (options.epochs, options.iterations) = (self.epochs, self.iterations);
         (options.threads, options.adapter) = (super::threads(), self.device.choice());
         options.checked_shaders = super::checked_shaders();

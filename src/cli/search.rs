@@ -1,9 +1,11 @@
 //! Flags of the augmentation search; `train` and `plan` share them.
 
+use crate::error::{Error, Result};
 use crate::train::{
     AfterSearch, CandidateDraws, CandidateUpdates, SearchMode, SearchOptions, SearchValidation,
     SearchVariables, SearcherKind,
 };
+use clap::ValueEnum;
 use std::path::PathBuf;
 
 #[derive(clap::Args, Debug)]
@@ -19,9 +21,13 @@ pub(super) struct SearchFlags {
     /// otherwise].
     #[arg(long)]
     lambda: Option<usize>,
-    /// Judge the candidates of the weight step, or fresh ones as in the paper.
-    #[arg(long, value_enum, default_value = "shared")]
-    search_mode: SearchMode,
+    /// What the other flags of the search say where they are not given: careful, which did best in
+    /// benches/EVIDENCE.md, or paper, the search as it was published.
+    #[arg(long, value_enum, default_value = "careful")]
+    search_preset: SearchPreset,
+    /// Judge the candidates of the weight step, or fresh ones as in the paper [default: shared].
+    #[arg(long, value_enum)]
+    search_mode: Option<SearchMode>,
     /// Judge candidates on a quarter of the training cases, set aside until the search stops, or on
     /// the fold's own validation cases (their results are optimistic then).
     #[arg(long, value_enum, default_value = "inner")]
@@ -32,35 +38,38 @@ pub(super) struct SearchFlags {
     /// Validation batches that judge each candidate.
     #[arg(long, default_value_t = 1, value_name = "N")]
     search_batches: u64,
-    /// A weight step by each candidate, or one by their mean gradient as in the paper.
-    #[arg(long, value_enum, default_value = "each")]
-    candidate_updates: CandidateUpdates,
-    /// Random numbers of its own for each candidate's draws, or the same for all candidates of an
-    /// iteration, whose samples then differ only where the policies do.
-    #[arg(long, value_enum, default_value = "own")]
-    candidate_draws: CandidateDraws,
-    /// A policy step every so many iterations.
-    #[arg(long, default_value_t = 1)]
-    search_every: u64,
-    /// Share of the epochs after which the distribution is frozen and all training cases are used.
-    #[arg(long, default_value_t = 0.8)]
-    search_until: f64,
-    /// What augments once the search is over: policies drawn from the frozen distribution, or its
-    /// most probable policy.
-    #[arg(long, value_enum, default_value = "distribution")]
-    after_search: AfterSearch,
+    /// A weight step by each candidate, or one by their mean gradient as in the paper [default:
+    /// each].
+    #[arg(long, value_enum)]
+    candidate_updates: Option<CandidateUpdates>,
+    /// Random numbers of its own for each candidate's draws as in the paper, or the same for all
+    /// candidates of an iteration, whose samples then differ only where the policies do [default:
+    /// common].
+    #[arg(long, value_enum)]
+    candidate_draws: Option<CandidateDraws>,
+    /// A policy step every so many iterations [default: 4; paper: 1].
+    #[arg(long, value_name = "N")]
+    search_every: Option<u64>,
+    /// Share of the epochs after which the distribution is frozen and all training cases are used
+    /// [default: 0.4; paper: 0.8].
+    #[arg(long, value_name = "SHARE")]
+    search_until: Option<f64>,
+    /// What augments once the search is over: policies drawn from the frozen distribution as in the
+    /// paper, or its most probable policy [default: policy].
+    #[arg(long, value_enum)]
+    after_search: Option<AfterSearch>,
     /// Where the distribution starts: default (around nnU-Net's policy), uniform as in the paper, or
-    /// the policy.json of a run.
-    #[arg(long, default_value = "default")]
-    search_init: String,
+    /// the policy.json of a run [default: default].
+    #[arg(long)]
+    search_init: Option<String>,
     /// With --search-init default: the share of each variable's mass that starts on the value
-    /// nearest to nnU-Net's policy; the rest is spread over the other values.
-    #[arg(long, default_value_t = 0.5, value_name = "SHARE")]
-    search_mass: f64,
+    /// nearest to nnU-Net's policy; the rest is spread over the other values [default: 0.9].
+    #[arg(long, value_name = "SHARE")]
+    search_mass: Option<f64>,
     /// With --searcher asng or sng: first step of the distribution in its Fisher metric; smaller ones
-    /// need more agreement among the judgements to go as far.
-    #[arg(long, default_value_t = 1.0, value_name = "STEP")]
-    search_step: f64,
+    /// need more agreement among the judgements to go as far [default: 0.1; paper: 1].
+    #[arg(long, value_name = "STEP")]
+    search_step: Option<f64>,
     /// TOML or JSON file with another policy space.
     #[arg(long)]
     space: Option<PathBuf>,
@@ -69,28 +78,49 @@ pub(super) struct SearchFlags {
     searcher_variables: SearchVariables,
 }
 
+/// Values of the flags that are not given.
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+enum SearchPreset {
+    Careful,
+    Paper,
+}
+
 impl SearchFlags {
     /// The flags, resolved.
-    pub fn options(&self) -> SearchOptions {
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for a flag that the searcher does not heed.
+    pub fn options(&self) -> Result<SearchOptions> {
         let searcher = self.searcher;
-        SearchOptions {
+        if self.search_step.is_some()
+            && ![SearcherKind::Asng, SearcherKind::Sng].contains(&searcher)
+        {
+            return Err(Error::Usage(
+                "--search-step goes with --searcher asng or sng; drop it".into(),
+            ));
+        }
+        let usual = match self.search_preset {
+            SearchPreset::Careful => SearchOptions::careful(),
+            SearchPreset::Paper => SearchOptions::paper(),
+        };
+        Ok(SearchOptions {
             searcher,
             policy: self.policy.clone(),
             lambda: self.lambda.unwrap_or(if searcher.learns() { 2 } else { 1 }),
-            mode: self.search_mode,
-            updates: self.candidate_updates,
-            draws: self.candidate_draws,
+            mode: self.search_mode.unwrap_or(usual.mode),
+            updates: self.candidate_updates.unwrap_or(usual.updates),
+            draws: self.candidate_draws.unwrap_or(usual.draws),
             validation: self.search_val,
             share: self.search_share,
             batches: self.search_batches,
-            every: self.search_every,
-            until: self.search_until,
-            after: self.after_search,
-            init: self.search_init.clone(),
-            mass: self.search_mass,
-            step: self.search_step,
+            every: self.search_every.unwrap_or(usual.every),
+            until: self.search_until.unwrap_or(usual.until),
+            after: self.after_search.unwrap_or(usual.after),
+            init: self.search_init.clone().unwrap_or(usual.init),
+            mass: self.search_mass.unwrap_or(usual.mass),
+            step: self.search_step.unwrap_or(usual.step),
             space: self.space.clone(),
             variables: self.searcher_variables,
-        }
+        })
     }
 }

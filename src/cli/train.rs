@@ -153,7 +153,7 @@ impl Train {
             stop_at: self.stop_at()?,
             tensorboard: self.tensorboard,
             tune_seconds: self.tune,
-            ..TrainOptions::new(&self.dataset, self.search.options())
+            ..TrainOptions::new(&self.dataset, self.search.options()?)
         };
         let mirrors = self.mirror.axes().is_some_and(|axes| !axes.is_empty());
         if mirrors && options.search.searcher == SearcherKind::None {

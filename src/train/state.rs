@@ -353,6 +353,9 @@ fn compared(options: &TrainOptions) -> Result<BTreeMap<String, Value>> {
         }
     }
     flat.retain(|name, _| !FREE.contains(&name.as_str()));
+    if options.search.init != "default" {
+        flat.remove("search.mass");
+    }
     Ok(flat)
 }
 
@@ -420,13 +423,24 @@ mod tests {
     }
 
     #[test]
-    fn states_of_earlier_versions_did_what_is_the_default_now() {
-        let mut before = interrupted(&example());
-        before.record.conditions.options.retain(|name, _| ADDED.iter().all(|(a, _)| a != name));
-        before.check_options(&example()).unwrap();
+    fn options_that_a_state_lacks_are_what_its_version_did() {
+        let earlier = |options: &TrainOptions| {
+            let mut before = interrupted(options);
+            before.record.conditions.options.retain(|name, _| ADDED.iter().all(|(a, _)| a != name));
+            before
+        };
+        let uniform = example();
+        earlier(&uniform).check_options(&uniform).unwrap();
         let now = TrainOptions { accumulate: true, ..example() };
-        let error = before.check_options(&now).unwrap_err().to_string();
+        let error = earlier(&uniform).check_options(&now).unwrap_err().to_string();
         assert!(error.contains("--accumulate (false then, true now)"), "{error}");
+        // The mass counts where the start is around nnU-Net's policy.
+        let mut warm = example();
+        warm.search.init = "default".into();
+        let error = earlier(&warm).check_options(&warm).unwrap_err().to_string();
+        assert!(error.contains("--search-mass (0.5 then, 0.9 now)"), "{error}");
+        warm.search.mass = 0.5;
+        earlier(&warm).check_options(&warm).unwrap();
     }
 
     #[test]
