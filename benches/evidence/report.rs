@@ -105,7 +105,8 @@ fn values(text: &mut String, trained: &[Trained]) {
     markdown(text, &head, &rows);
 }
 
-/// Differences to a baseline of the same number of weight updates or the same time.
+/// Differences to a baseline of the same number of weight updates or the same time, over the seeds that
+/// both have.
 fn differences(text: &mut String, base: &Trained, trained: &[Trained]) -> Result<()> {
     let others: Vec<&Trained> = trained
         .iter()
@@ -115,21 +116,17 @@ fn differences(text: &mut String, base: &Trained, trained: &[Trained]) -> Result
     if others.is_empty() {
         return Ok(());
     }
-    let runs: Vec<NamedSummary> =
-        std::iter::once(base).chain(others.iter().copied()).map(|t| t.mean.clone()).collect();
     let metrics: Vec<String> = METRICS.iter().map(|(name, _)| (*name).to_owned()).collect();
-    let compared = compare(&runs, &metrics, 0)?;
     let budget = match base.setting.budget {
         Budget::Updates => "equal weight steps",
         Budget::Time | Budget::Both => "equal time",
     };
     let _ = writeln!(
         text,
-        "Against `{}` ({budget}), mean over the labels, paired by case ({} cases):\n",
-        base.setting.name,
-        compared.cases.len()
+        "Against `{}` ({budget}), mean over the labels, paired by case:\n",
+        base.setting.name
     );
-    let mut head = vec!["setting".to_owned()];
+    let mut head = vec!["setting".to_owned(), "seeds".into()];
     for (metric, _) in METRICS {
         head.extend([format!("{metric} difference"), "95% interval".into(), "p".into()]);
     }
@@ -141,19 +138,25 @@ fn differences(text: &mut String, base: &Trained, trained: &[Trained]) -> Result
             format!("{:.2e}", row.paired.p),
         ]
     };
-    let rows: Vec<Vec<String>> = (1..runs.len())
-        .map(|run| {
-            let mut line = vec![runs[run].name.clone()];
-            for (metric, digits) in METRICS {
-                let row = compared
-                    .rows
-                    .iter()
-                    .find(|r| r.run == run && r.metric == metric && r.label.is_none());
-                line.extend(row.map_or(["-"; 3].map(String::from), |r| cells(r, digits)));
-            }
-            line
-        })
-        .collect();
+    let mut rows = Vec::new();
+    for other in others {
+        let both = |of: &Trained, with: &Trained| -> Vec<NamedSummary> {
+            let shared = |run: &&&Finished| with.runs.iter().any(|r| r.seed == run.seed);
+            of.runs.iter().filter(shared).map(|run| run.summary()).collect()
+        };
+        let (before, now) = (both(base, other), both(other, base));
+        if before.is_empty() {
+            continue;
+        }
+        let pair = [average("base", &before)?, average("other", &now)?];
+        let compared = compare(&pair, &metrics, 0)?;
+        let mut line = vec![other.setting.name.to_owned(), before.len().to_string()];
+        for (metric, digits) in METRICS {
+            let row = compared.rows.iter().find(|r| r.metric == metric && r.label.is_none());
+            line.extend(row.map_or(["-"; 3].map(String::from), |r| cells(r, digits)));
+        }
+        rows.push(line);
+    }
     markdown(text, &head, &rows);
     Ok(())
 }
