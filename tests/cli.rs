@@ -50,7 +50,7 @@ fn a_search_runs_in_both_modes_and_the_same_seed_gives_the_same_bits() {
         let out = folder.path().join(run);
         let done = train(&data, &out)
             .args(["--epochs", "3", "--iterations", "3", "--seed", "5", "--search-mode", mode])
-            .args(["--search-until", "0.67", "--no-validate"])
+            .args(["--search-preset", "paper", "--search-until", "0.67", "--no-validate"])
             .output()
             .unwrap();
         let stderr = text(&done.stderr);
@@ -123,7 +123,7 @@ fn after_a_search_its_most_probable_policy_augments_where_asked() {
         let out = folder.path().join(name);
         let done = train(&data, &out)
             .args(["--epochs", "2", "--iterations", "2", "--no-validate", "--val-every", "9"])
-            .args(["--search-mass", "0.05", "--search-until", "0.5"])
+            .args(["--search-init", "uniform", "--search-until", "0.5"])
             .args(extra)
             .output()
             .unwrap();
@@ -132,7 +132,7 @@ fn after_a_search_its_most_probable_policy_augments_where_asked() {
         let theta = json_lines(&out.join("fold_0/policy.jsonl")).remove(1)["theta"].clone();
         (lines[0]["loss"].clone(), lines[1]["loss"].clone(), theta)
     };
-    let drawn = losses("drawn", &[]);
+    let drawn = losses("drawn", &["--after-search", "distribution"]);
     let settled = losses("settled", &["--after-search", "policy"]);
     assert_eq!((&drawn.0, &drawn.2), (&settled.0, &settled.2), "the search is the same");
     assert_ne!(drawn.1, settled.1, "what follows is not");

@@ -279,7 +279,7 @@ fn policy_gradients_find_the_better_policies_and_go_on_identically() {
 fn a_restored_search_goes_on_identically() {
     let space = Space::default();
     let start = || {
-        let theta = SearchInit::Default { mass: 0.5 }.theta(&space).unwrap();
+        let theta = SearchInit::Default.theta(&space).unwrap();
         AsngSearcher::new(space.clone(), theta, AsngOptions::default())
     };
     let go = |searcher: &mut AsngSearcher, rng: &mut ChaCha8Rng| {
@@ -338,7 +338,10 @@ fn a_search_starts_from_a_file() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("policy.json");
     let space = Space::default();
-    let theta = SearchInit::Default { mass: 0.5 }.theta(&space).unwrap();
+    let near = SearchInit::Near.theta(&space).unwrap();
+    assert!(near.rows().iter().all(|row| row.iter().filter(|&&p| p == 0.9).count() == 1));
+    assert_eq!(near.most_probable(), space.nearest(&Policy::nnunet()));
+    let theta = SearchInit::Default.theta(&space).unwrap();
     assert_eq!(theta.rows()[0][0], 0.5);
     assert!((theta.rows()[0][1] - 0.05).abs() < 1e-15);
     let mut file = PolicyFile {
@@ -351,7 +354,7 @@ fn a_search_starts_from_a_file() {
         run: "demo".into(),
     };
     file.write(&path).unwrap();
-    let init = SearchInit::parse(&path.to_string_lossy(), 0.5);
+    let init = SearchInit::parse(&path.to_string_lossy());
     let read = init.theta(&space).unwrap();
     assert_eq!(read.most_probable(), theta.most_probable());
     assert!(init.theta(&space.probabilities()).is_err());

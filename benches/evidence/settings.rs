@@ -134,7 +134,6 @@ struct Search {
     draws: &'static str,
     step: &'static str,
     variables: &'static str,
-    mass: &'static str,
     after: &'static str,
 }
 
@@ -150,7 +149,6 @@ const SHARED: Search = Search {
     draws: "own",
     step: "1",
     variables: "all",
-    mass: "0.5",
     after: "distribution",
 };
 
@@ -186,10 +184,10 @@ const SEARCHES: [Search; 11] = [
     CAREFUL,
     SPARSE,
     Search { name: "asng careful, then its policy", after: "policy", ..CAREFUL },
-    Search { name: "asng careful, mass 0.9", mass: "0.9", ..CAREFUL },
+    Search { name: "asng careful, mass 0.9", init: "near", ..CAREFUL },
     Search {
         name: "asng careful every 4, mass 0.9, then its policy",
-        mass: "0.9",
+        init: "near",
         after: "policy",
         ..SPARSE
     },
@@ -221,7 +219,6 @@ impl Search {
             ("--candidate-draws", self.draws),
             ("--search-step", self.step),
             ("--searcher-variables", self.variables),
-            ("--search-mass", self.mass),
             ("--after-search", self.after),
         ];
         let pairs = pairs.iter().flat_map(|(flag, value)| [*flag, *value]);

@@ -58,14 +58,10 @@ pub(super) struct SearchFlags {
     /// paper, or its most probable policy [default: policy].
     #[arg(long, value_enum)]
     after_search: Option<AfterSearch>,
-    /// Where the distribution starts: default (around nnU-Net's policy), uniform as in the paper, or
-    /// the policy.json of a run [default: default].
+    /// Where the distribution starts: near (0.9 of each variable's mass at nnU-Net's policy), default
+    /// (half of it), uniform as in the paper, or the policy.json of a run [default: near].
     #[arg(long)]
     search_init: Option<String>,
-    /// With --search-init default: the share of each variable's mass that starts on the value
-    /// nearest to nnU-Net's policy; the rest is spread over the other values [default: 0.9].
-    #[arg(long, value_name = "SHARE")]
-    search_mass: Option<f64>,
     /// With --searcher asng or sng: first step of the distribution in its Fisher metric; smaller ones
     /// need more agreement among the judgements to go as far [default: 0.1; paper: 1].
     #[arg(long, value_name = "STEP")]
@@ -117,7 +113,6 @@ impl SearchFlags {
             until: self.search_until.unwrap_or(usual.until),
             after: self.after_search.unwrap_or(usual.after),
             init: self.search_init.clone().unwrap_or(usual.init),
-            mass: self.search_mass.unwrap_or(usual.mass),
             step: self.search_step.unwrap_or(usual.step),
             space: self.space.clone(),
             variables: self.searcher_variables,

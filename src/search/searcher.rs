@@ -110,21 +110,21 @@ pub(super) fn foreign_state(name: &str, why: &str) -> Error {
 pub enum SearchInit {
     /// The paper's.
     Uniform,
-    /// So much of each variable's mass (0..1) on the value nearest to nnU-Net's policy.
-    Default {
-        /// That share.
-        mass: f64,
-    },
+    /// Half of each variable's mass on the value nearest to nnU-Net's policy.
+    Default,
+    /// Nine tenths of it.
+    Near,
     /// The theta of an earlier run's `policy.json`.
     File(std::path::PathBuf),
 }
 
 impl SearchInit {
-    /// `uniform`, `default` with its mass, or a path.
-    pub fn parse(text: &str, mass: f64) -> Self {
+    /// `uniform`, `default`, `near`, or a path.
+    pub fn parse(text: &str) -> Self {
         match text {
             "uniform" => SearchInit::Uniform,
-            "default" => SearchInit::Default { mass },
+            "default" => SearchInit::Default,
+            "near" => SearchInit::Near,
             path => SearchInit::File(path.into()),
         }
     }
@@ -136,10 +136,8 @@ impl SearchInit {
     pub fn theta(&self, space: &Space) -> Result<Categorical> {
         match self {
             SearchInit::Uniform => Ok(Categorical::uniform(&space.counts())),
-            SearchInit::Default { mass } => {
-                let centre = space.nearest(&Policy::nnunet());
-                Ok(Categorical::centred(&space.counts(), &centre, *mass))
-            }
+            SearchInit::Default => Ok(around_nnunet(space, 0.5)),
+            SearchInit::Near => Ok(around_nnunet(space, 0.9)),
             SearchInit::File(path) => {
                 let file = PolicyFile::read(path)?;
                 let refuse = |why: &str| {
@@ -159,6 +157,11 @@ impl SearchInit {
             }
         }
     }
+}
+
+/// So much of each variable's mass (0..1) on the value nearest to nnU-Net's policy.
+fn around_nnunet(space: &Space, mass: f64) -> Categorical {
+    Categorical::centred(&space.counts(), &space.nearest(&Policy::nnunet()), mass)
 }
 
 /// Draws from a distribution over a space.

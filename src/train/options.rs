@@ -23,9 +23,6 @@ const MOST_COUNT: u64 = 100_000_000;
 /// Most seconds for timing tiles.
 const MOST_TUNE_SECONDS: f64 = 3600.0;
 
-/// Share of each variable's mass that starts at nnU-Net's policy.
-const DEFAULT_MASS: f64 = 0.9;
-
 /// Largest first step of theta: about twice as far as any two distributions over one variable are
 /// apart in the Fisher metric.
 const MOST_STEP: f64 = 6.0;
@@ -168,10 +165,8 @@ pub struct SearchOptions {
     pub until: f64,
     /// What augments from then on.
     pub after: AfterSearch,
-    /// Where theta starts: `uniform`, `default` or a file.
+    /// Where theta starts: `uniform`, `default`, `near` or a file.
     pub init: String,
-    /// `default`: each variable's mass on the value nearest to nnU-Net's policy.
-    pub mass: f64,
     /// First step of theta in its Fisher metric (`asng`, `sng`).
     pub step: f64,
     /// Another space than the built-in one.
@@ -190,7 +185,7 @@ impl SearchOptions {
             every: 4,
             until: 0.4,
             after: AfterSearch::Policy,
-            init: "default".into(),
+            init: "near".into(),
             mode: SearchMode::Shared,
             step: 0.1,
             ..Self::paper()
@@ -213,7 +208,6 @@ impl SearchOptions {
             until: 0.8,
             after: AfterSearch::Distribution,
             init: "uniform".into(),
-            mass: DEFAULT_MASS,
             step: 1.0,
             space: None,
             variables: SearchVariables::All,
@@ -242,14 +236,14 @@ impl SearchOptions {
         }
         let searcher: Box<dyn Searcher> = match (self.searcher, &self.policy) {
             (SearcherKind::Asng | SearcherKind::Sng, _) => {
-                let theta = SearchInit::parse(&self.init, self.mass).theta(&space)?;
+                let theta = SearchInit::parse(&self.init).theta(&space)?;
                 let fixed_step = self.searcher == SearcherKind::Sng;
                 let delta_init = self.step;
                 let options = AsngOptions { fixed_step, delta_init, ..AsngOptions::default() };
                 Box::new(AsngSearcher::new(space.clone(), theta, options))
             }
             (SearcherKind::Reinforce, _) => {
-                let theta = SearchInit::parse(&self.init, self.mass).theta(&space)?;
+                let theta = SearchInit::parse(&self.init).theta(&space)?;
                 Box::new(Reinforce::new(space.clone(), theta))
             }
             (SearcherKind::Default, _) => Box::new(Constant::nnunet()),
@@ -298,12 +292,6 @@ impl SearchOptions {
             return Err(Error::Usage(format!(
                 "--search-step must lie above 0, at most {MOST_STEP}; the paper's is 1"
             )));
-        }
-        if !(self.mass > 0.0 && self.mass < 1.0) {
-            return usage("--search-mass is a share of each variable's mass: above 0, below 1");
-        }
-        if self.mass != DEFAULT_MASS && self.init != "default" {
-            return usage("--search-mass goes with --search-init default; drop one of them");
         }
         if !(self.until > 0.0 && self.until <= 1.0) {
             return usage("--search-until is a share of the epochs: above 0, at most 1");
@@ -576,8 +564,6 @@ mod tests {
             SearchOptions { share: 1.0, ..ok.clone() },
             SearchOptions { step: 0.0, ..ok.clone() },
             SearchOptions { step: f64::NAN, ..ok.clone() },
-            SearchOptions { mass: 0.5, ..ok.clone() },
-            SearchOptions { mass: 1.0, init: "default".into(), ..ok.clone() },
             SearchOptions {
                 variables: SearchVariables::Probabilities,
                 ..search(SearcherKind::Default)

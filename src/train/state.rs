@@ -36,7 +36,7 @@ const FREE: [&str; 14] = [
 ];
 
 /// Options whose flags have other names.
-const FLAGS: [(&str, &str); 20] = [
+const FLAGS: [(&str, &str); 19] = [
     ("batch", "--batch-size"),
     ("interpolation.image", "--interpolation"),
     ("interpolation.labels", "--label-interpolation"),
@@ -47,7 +47,6 @@ const FLAGS: [(&str, &str); 20] = [
     ("search.draws", "--candidate-draws"),
     ("search.every", "--search-every"),
     ("search.init", "--search-init"),
-    ("search.mass", "--search-mass"),
     ("search.mode", "--search-mode"),
     ("search.share", "--search-share"),
     ("search.step", "--search-step"),
@@ -60,11 +59,10 @@ const FLAGS: [(&str, &str); 20] = [
 ];
 
 /// Options that the states of earlier versions lack, and, as JSON, what those versions did.
-const ADDED: [(&str, &str); 5] = [
+const ADDED: [(&str, &str); 4] = [
     ("accumulate", "false"),
     ("search.after", "\"distribution\""),
     ("search.draws", "\"own\""),
-    ("search.mass", "0.5"),
     ("search.step", "1.0"),
 ];
 
@@ -353,9 +351,6 @@ fn compared(options: &TrainOptions) -> Result<BTreeMap<String, Value>> {
         }
     }
     flat.retain(|name, _| !FREE.contains(&name.as_str()));
-    if options.search.init != "default" {
-        flat.remove("search.mass");
-    }
     Ok(flat)
 }
 
@@ -429,18 +424,10 @@ mod tests {
             before.record.conditions.options.retain(|name, _| ADDED.iter().all(|(a, _)| a != name));
             before
         };
-        let uniform = example();
-        earlier(&uniform).check_options(&uniform).unwrap();
+        earlier(&example()).check_options(&example()).unwrap();
         let now = TrainOptions { accumulate: true, ..example() };
-        let error = earlier(&uniform).check_options(&now).unwrap_err().to_string();
+        let error = earlier(&example()).check_options(&now).unwrap_err().to_string();
         assert!(error.contains("--accumulate (false then, true now)"), "{error}");
-        // The mass counts where the start is around nnU-Net's policy.
-        let mut warm = example();
-        warm.search.init = "default".into();
-        let error = earlier(&warm).check_options(&warm).unwrap_err().to_string();
-        assert!(error.contains("--search-mass (0.5 then, 0.9 now)"), "{error}");
-        warm.search.mass = 0.5;
-        earlier(&warm).check_options(&warm).unwrap();
     }
 
     #[test]
