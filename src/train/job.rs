@@ -240,6 +240,15 @@ impl<'a> Job<'a> {
             let (setup, frozen_from) = (&self.setup, self.frozen_from);
             let left_out = &self.standing.left_out;
             self.training = Feeds { options, setup, frozen_from, left_out }.training(epoch, 0)?;
+            report(Event::Note(&format!(
+                "the search is over: from here on all {} training cases train the weights, augmented \
+                 by {}",
+                setup.cases.train.len(),
+                match options.search.after {
+                    AfterSearch::Policy => "the most probable policy",
+                    AfterSearch::Distribution => "policies drawn from the distribution",
+                }
+            )));
         }
         while self.standing.iteration < options.iterations {
             let iterated = self.iterate(learning_rate)?;
