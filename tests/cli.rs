@@ -136,6 +136,12 @@ fn after_a_search_its_most_probable_policy_augments_where_asked() {
     let settled = losses("settled", &["--after-search", "policy"]);
     assert_eq!((&drawn.0, &drawn.2), (&settled.0, &settled.2), "the search is the same");
     assert_ne!(drawn.1, settled.1, "what follows is not");
+    // Equal policies that nobody judges must not make equal samples.
+    let unjudged = |draws| {
+        let flags = ["--searcher", "trivial", "--lambda", "2", "--candidate-draws", draws];
+        losses(draws, &flags)
+    };
+    assert_eq!(unjudged("own"), unjudged("common"));
 }
 
 #[cfg(unix)]

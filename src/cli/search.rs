@@ -43,8 +43,8 @@ pub(super) struct SearchFlags {
     #[arg(long, value_enum)]
     candidate_updates: Option<CandidateUpdates>,
     /// Random numbers of its own for each candidate's draws as in the paper, or the same for all
-    /// candidates of an iteration, whose samples then differ only where the policies do [default:
-    /// common].
+    /// candidates of an iteration that judges, whose samples then differ only where the policies do
+    /// [default: common].
     #[arg(long, value_enum)]
     candidate_draws: Option<CandidateDraws>,
     /// A policy step every so many iterations [default: 4; paper: 1].

@@ -52,7 +52,8 @@ pub struct Tuned {
 
 /// Times the tiles of a network's training step unless all are known, two of each and more within about
 /// `limit`, and chooses the fastest for `gpu` from now on. None where nothing was to be timed or chosen, or
-/// the adapter has no timestamps.
+/// the adapter has no timestamps. `recompute` as in the training that follows, so that timing takes no
+/// more memory than it.
 ///
 /// # Errors
 /// [`Error::Device`] when the device was lost or has too little memory.
@@ -60,12 +61,13 @@ pub fn tune(
     gpu: &mut Gpu,
     net: &UNet,
     variant: ConvVariant,
+    recompute: usize,
     limit: Duration,
 ) -> Result<Option<Tuned>> {
     // The class of a convolution does not depend on the samples.
     let plan = NetworkPlan { batch: 1, accumulate: false, ..net.plan.clone() };
     let net = UNet::new(plan);
-    let step = Step::record(gpu.caps(), &net, variant)?;
+    let step = Step::record(gpu.caps(), &net, variant, recompute)?;
     let unknown = |(class, _): &(&str, usize)| !gpu.caps().tiles.knows(class);
     if !gpu.caps().timestamps || !step.classes().any(|class| unknown(&class)) {
         return Ok(None);
@@ -76,7 +78,7 @@ pub fn tune(
     for round in 0..rounds {
         let before = begin.elapsed();
         let caps = Caps { tiles: Tiles::Trial(round), ..gpu.caps().clone() };
-        for (class, time) in Step::record(&caps, &net, variant)?.time(gpu, &net)? {
+        for (class, time) in Step::record(&caps, &net, variant, recompute)?.time(gpu, &net)? {
             times.entry(class).or_default().push(time);
         }
         let took = begin.elapsed() - before;
@@ -120,7 +122,7 @@ struct Step {
 }
 
 impl Step {
-    fn record(caps: &Caps, net: &UNet, variant: ConvVariant) -> Result<Self> {
+    fn record(caps: &Caps, net: &UNet, variant: ConvVariant, recompute: usize) -> Result<Self> {
         let plan = &net.plan;
         let mut tensors = Tensors::new(caps);
         let state = TrainingState::new(&mut tensors, net, Optimizer::Sgd);
@@ -129,7 +131,8 @@ impl Step {
         let bytes = u64::from(tensors.voxels(image)) * 4;
         let batch = Batch { image, labels: tensors.slots.buffer("labels", bytes, keep) };
         let loss = LossPlan { head_weights: plan.head_weights(), batch_dice: false };
-        let (recording, _) = record_step(&mut tensors, variant, net, &state, batch, &loss, 0)?;
+        let (recording, _) =
+            record_step(&mut tensors, variant, net, &state, batch, &loss, recompute)?;
         Ok(Step { tensors, recording, state })
     }
 

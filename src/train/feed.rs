@@ -128,13 +128,14 @@ pub(super) struct Drawing {
     pub capacity: u64,
     /// How images are read between voxels.
     pub interpolation: ImageInterpolation,
-    /// Which random numbers candidates take.
+    /// Which random numbers candidates take that are judged; others have their own, as equal policies
+    /// would make equal samples of them.
     pub draws: CandidateDraws,
 }
 
 impl Drawing {
     /// Draws every policy for every sample: records \[candidate\]\[sample\], and the sources that
-    /// all candidates share.
+    /// all candidates share. `judged` tells whether the candidates will be held against each other.
     ///
     /// # Errors
     /// [`Error::Usage`] for a policy that the kernels cannot do.
@@ -143,7 +144,9 @@ impl Drawing {
         feed: &Feed,
         batch: &Batch,
         policies: &[&Policy],
+        judged: bool,
     ) -> Result<(Vec<Vec<WarpRecord>>, Vec<Source>)> {
+        let draws = if judged { self.draws } else { CandidateDraws::Own };
         let mut records = vec![Vec::new(); policies.len()];
         let mut sources = Vec::new();
         for (sample, number) in batch.samples.iter().zip(0..) {
@@ -155,7 +158,7 @@ impl Drawing {
             );
             let mut drawn = Vec::new();
             for (policy, row) in policies.iter().zip(0..) {
-                let candidate = match self.draws {
+                let candidate = match draws {
                     CandidateDraws::Own => row,
                     CandidateDraws::Common => 0,
                 };

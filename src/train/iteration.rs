@@ -68,7 +68,8 @@ impl Trainer {
             candidates.extend(self.searcher.ask(&mut stream, weights));
         }
         let policies: Vec<&Policy> = candidates.iter().map(|c| &c.policy).collect();
-        let (records, sources) = self.drawing.draw(feed, &batch, &policies)?;
+        let (records, sources) =
+            self.drawing.draw(feed, &batch, &policies, policy_step.is_some())?;
         let session = &self.session;
         for (source, sample) in sources.iter().zip(0..) {
             session.upload_source(sample, &source.image, &source.labels)?;

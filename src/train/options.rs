@@ -83,8 +83,8 @@ pub enum CandidateUpdates {
 pub enum CandidateDraws {
     /// Each candidate has its own (the paper).
     Own,
-    /// All candidates of an iteration have the same: their samples differ only where their policies
-    /// do, so that the luck of a draw decides less about them.
+    /// Candidates that are judged have the same: their samples differ only where their policies do, so
+    /// that the luck of a draw decides less about them.
     Common,
 }
 

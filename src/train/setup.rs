@@ -206,7 +206,9 @@ fn tune(
         return Ok(false);
     }
     let limit = Duration::from_secs_f64(seconds);
-    let Some(tuned) = tuning::tune(gpu, &blueprint.net, blueprint.variant, limit)? else {
+    let Some(tuned) =
+        tuning::tune(gpu, &blueprint.net, blueprint.variant, blueprint.recompute, limit)?
+    else {
         return Ok(false);
     };
     let [before, after] = tuned.ms;

@@ -3,7 +3,7 @@
 use super::epoch::{DiceAverage, Tally};
 use super::feed::LeftOut;
 use super::job::Event;
-use super::options::TrainOptions;
+use super::options::{SearcherKind, TrainOptions};
 use super::setup::FoldCases;
 use crate::data::split::Fold;
 use crate::error::{Error, Result};
@@ -64,6 +64,18 @@ const ADDED: [(&str, &str); 4] = [
     ("search.after", "\"distribution\""),
     ("search.draws", "\"own\""),
     ("search.step", "1.0"),
+];
+
+/// Options that only a searcher that learns heeds.
+const SEARCHING: [&str; 8] = [
+    "search.after",
+    "search.batches",
+    "search.every",
+    "search.init",
+    "search.mode",
+    "search.share",
+    "search.until",
+    "search.validation",
 ];
 
 /// Where a training stands.
@@ -268,6 +280,13 @@ impl Interrupted {
         let before = &self.record.conditions.options;
         let now = compared(options)?;
         let names = before.keys().chain(now.keys().filter(|name| !before.contains_key(*name)));
+        let heeded = |name: &&String| match options.search.searcher {
+            SearcherKind::Asng | SearcherKind::Sng => true,
+            searcher => {
+                name.as_str() != "search.step"
+                    && (searcher.learns() || !SEARCHING.contains(&name.as_str()))
+            }
+        };
         let value = |of: &BTreeMap<String, Value>, name: &str| {
             of.get(name).filter(|v| !v.is_null()).map_or("not given".into(), Value::to_string)
         };
@@ -276,6 +295,7 @@ impl Interrupted {
             _ => value(before, name),
         };
         let differences: Vec<String> = names
+            .filter(heeded)
             .map(|name| (name, value_then(name), value(&now, name)))
             .filter(|(_, before, now)| before != now)
             .map(|(name, before, now)| format!("{} ({before} then, {now} now)", flag(name)))
@@ -371,7 +391,7 @@ fn flag(option: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::options::example;
+    use super::super::options::{SearchOptions, example};
     use super::*;
 
     fn interrupted(options: &TrainOptions) -> Interrupted {
@@ -431,10 +451,30 @@ mod tests {
     }
 
     #[test]
+    fn options_that_the_searcher_does_not_heed_may_differ() {
+        let of = |searcher, search: SearchOptions| TrainOptions {
+            search: SearchOptions { searcher, ..search },
+            ..example()
+        };
+        let (then, now) = (SearchOptions::paper(), SearchOptions::careful());
+        let now = SearchOptions { updates: then.updates, draws: then.draws, ..now };
+        let check = |searcher| {
+            interrupted(&of(searcher, then.clone())).check_options(&of(searcher, now.clone()))
+        };
+        check(SearcherKind::None).unwrap();
+        check(SearcherKind::Trivial).unwrap();
+        let reinforce = check(SearcherKind::Reinforce).unwrap_err().to_string();
+        assert!(reinforce.contains("--search-every") && !reinforce.contains("--search-step"));
+        assert!(check(SearcherKind::Asng).unwrap_err().to_string().contains("--search-step"));
+    }
+
+    #[test]
     fn every_named_option_exists() {
         let all = serde_json::to_value(example()).unwrap();
         let added = ADDED.map(|(name, _)| name);
-        for name in FREE.into_iter().chain(FLAGS.map(|(name, _)| name)).chain(added) {
+        for name in
+            FREE.into_iter().chain(FLAGS.map(|(name, _)| name)).chain(SEARCHING).chain(added)
+        {
             let path = format!("/{}", name.replace('.', "/"));
             assert!(all.pointer(&path).is_some(), "{name}");
         }
