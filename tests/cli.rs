@@ -144,6 +144,25 @@ fn after_a_search_its_most_probable_policy_augments_where_asked() {
     assert_eq!(unjudged("own"), unjudged("common"));
 }
 
+#[test]
+fn candidates_that_nobody_judges_make_plain_steps_on_batches_of_their_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = demo(folder.path());
+    let weights = |name: &str, flags: &[&str]| {
+        let out = folder.path().join(name);
+        let done = train(&data, &out)
+            .args(["--searcher", "default", "--epochs", "2", "--no-validate"])
+            .args(flags)
+            .output()
+            .unwrap();
+        assert!(done.status.success(), "{name}: {}", text(&done.stderr));
+        let checkpoint = out.join("fold_0/checkpoint_final.safetensors");
+        asng_wgpu::run::read_weights(&checkpoint).unwrap().1
+    };
+    let two = ["--lambda", "2", "--candidate-updates", "each", "--iterations", "2"];
+    assert!(weights("two", &two) == weights("one", &["--iterations", "4"]));
+}
+
 #[cfg(unix)]
 #[test]
 fn tiles_are_timed_once_and_change_no_bit() {

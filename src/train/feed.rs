@@ -39,7 +39,7 @@ pub(super) struct Span {
     /// First epoch, and the one to stop before.
     pub epochs: (u64, u64),
     /// Batches an epoch.
-    pub iterations: u64,
+    pub batches: u64,
     /// Batches to leave out at the beginning.
     pub skip: u64,
 }
@@ -77,7 +77,7 @@ impl Feed {
         // reach; the others cut their box themselves.
         let max_voxels = patch.iter().product::<usize>() * 8;
         let (seed, depth) = (options.seed, DEPTH);
-        let Span { epochs, iterations, skip } = span;
+        let Span { epochs, batches: iterations, skip } = span;
         let plan =
             PrefetchPlan { sampler, seed, purpose, epochs, iterations, skip, depth, max_voxels };
         let without = left_out.iter().filter(|l| l.feed == purpose).map(|l| l.case.clone());
@@ -97,6 +97,14 @@ impl Feed {
         })?;
         self.unreadable.append(&mut batch.unreadable);
         Ok(batch)
+    }
+
+    /// Leaves out the next batches.
+    ///
+    /// # Errors
+    /// As [`Feed::next`].
+    pub fn skip(&mut self, batches: usize) -> Result<()> {
+        (0..batches).try_for_each(|_| self.next().map(drop))
     }
 
     /// The cases that were left out since this was asked last, and why.

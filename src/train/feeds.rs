@@ -1,6 +1,7 @@
 //! The feeds of a training, opened where it stands.
 
 use super::feed::{Feed, LeftOut, Span};
+use super::iteration::batches_an_iteration;
 use super::options::TrainOptions;
 use super::setup::{Cases, Setup};
 use crate::data::rng::Purpose;
@@ -25,8 +26,10 @@ impl Feeds<'_> {
             true => (&cases.weights, (0, self.frozen_from)),
             false => (&cases.train, (self.frozen_from, self.options.epochs)),
         };
-        let skip = (epoch - epochs.0) * iterations + iteration;
-        self.open(cases, Purpose::Patches, Span { epochs, iterations, skip })
+        let search = &self.options.search;
+        let each = batches_an_iteration(search.lambda, search.updates) as u64;
+        let skip = ((epoch - epochs.0) * iterations + iteration) * each;
+        self.open(cases, Purpose::Patches, Span { epochs, batches: iterations * each, skip })
     }
 
     /// Batches that judge candidates from an iteration of an epoch on; where there is a search.
@@ -39,7 +42,7 @@ impl Feeds<'_> {
         let steps = epoch * iterations.div_ceil(search.every) + iteration.div_ceil(search.every);
         let span = Span {
             epochs: (0, self.frozen_from),
-            iterations: iterations * search.batches,
+            batches: iterations * search.batches,
             skip: steps * search.batches,
         };
         self.open(&self.setup.cases.search, Purpose::SearchPatches, span).map(Some)
@@ -48,7 +51,7 @@ impl Feeds<'_> {
     /// Batches of the online validation after `epoch` epochs.
     pub fn validation(&self, epoch: u64, batches: u64) -> Result<Feed> {
         let skip = epoch / self.options.validate_every * batches;
-        let span = Span { epochs: (0, self.options.epochs), iterations: batches, skip };
+        let span = Span { epochs: (0, self.options.epochs), batches, skip };
         self.open(&self.setup.cases.validation, Purpose::ValidationPatches, span)
     }
 

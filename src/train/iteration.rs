@@ -8,6 +8,7 @@ use super::session::Session;
 use super::stages::{Stage, StageClock};
 use crate::data::rng::{self, Purpose};
 use crate::error::Result;
+use crate::ops::warp::WarpRecord;
 use crate::search::policy::Policy;
 use crate::search::searcher::{Candidate, Outcome, Searcher};
 
@@ -56,7 +57,10 @@ impl Trainer {
         timed: bool,
         tally: &mut Tally,
     ) -> Result<Iterated> {
-        let batch = feed.next()?;
+        let searching = policy_step.is_some();
+        // Candidates that are judged, or of which one step takes the mean, see the same patches; the
+        // others make plain steps, each on a batch of its own.
+        let alone = self.updates == CandidateUpdates::Each && !searching;
         let mut stream = rng::stream(self.drawing.seed, Purpose::Search, &[self.iterations]);
         let fresh = matches!(&policy_step, Some(p) if p.mode == SearchMode::Paper);
         let weights = self.lambda;
@@ -68,14 +72,13 @@ impl Trainer {
             candidates.extend(self.searcher.ask(&mut stream, weights));
         }
         let policies: Vec<&Policy> = candidates.iter().map(|c| &c.policy).collect();
-        let (records, sources) =
-            self.drawing.draw(feed, &batch, &policies, policy_step.is_some())?;
-        let session = &self.session;
-        for (source, sample) in sources.iter().zip(0..) {
-            session.upload_source(sample, &source.image, &source.labels)?;
+        let mut records = Vec::new();
+        if !alone {
+            records = self.next_batch(feed, &policies, searching)?;
+            feed.skip(batches_an_iteration(weights, self.updates) - 1)?;
         }
+        let session = &self.session;
         let shared = matches!(&policy_step, Some(p) if p.mode == SearchMode::Shared);
-        let searching = policy_step.is_some();
         if let Some(step) = policy_step {
             let plan = &session.net.plan;
             for number in 0..step.batches as usize {
@@ -89,8 +92,11 @@ impl Trainer {
         let steps = session.steps_an_iteration();
         let gpu = &session.gpu;
         let mut clock = StageClock::start(gpu, timed.then_some(&mut tally.times))?;
-        for (row, draws) in records[..weights].iter().enumerate() {
-            session.augment(draws)?;
+        for row in 0..weights {
+            if alone {
+                records.extend(self.next_batch(feed, &policies[row..=row], false)?);
+            }
+            session.augment(&records[row])?;
             clock.lap(gpu, Stage::Augment)?;
             session.learn()?;
             clock.lap(gpu, Stage::Weights)?;
@@ -130,6 +136,31 @@ impl Trainer {
         tally.skipped += skipped as u64;
         let loss = losses().sum::<f64>() / weights as f64;
         Ok(Iterated { loss, skipped: skipped == steps })
+    }
+
+    /// Uploads the patches of the next batch with what lies around them, and draws them by each
+    /// policy: records \[policy\]\[sample\].
+    fn next_batch(
+        &self,
+        feed: &mut Feed,
+        policies: &[&Policy],
+        judged: bool,
+    ) -> Result<Vec<Vec<WarpRecord>>> {
+        let batch = feed.next()?;
+        let (records, sources) = self.drawing.draw(feed, &batch, policies, judged)?;
+        for (source, sample) in sources.iter().zip(0..) {
+            self.session.upload_source(sample, &source.image, &source.labels)?;
+        }
+        Ok(records)
+    }
+}
+
+/// Batches that a feed counts for an iteration: one for each weight step, of which an iteration
+/// that judges its candidates takes the first alone.
+pub(super) fn batches_an_iteration(lambda: usize, updates: CandidateUpdates) -> usize {
+    match updates {
+        CandidateUpdates::Mean => 1,
+        CandidateUpdates::Each => lambda,
     }
 }
 
