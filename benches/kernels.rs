@@ -7,7 +7,7 @@ use asng_wgpu::ops::conv3d::{Conv3dBackwardInput, Conv3dBackwardWeight, Conv3dFo
 use asng_wgpu::ops::gamma::Gamma;
 use asng_wgpu::ops::loss::{DiceCrossEntropy, out_elements};
 use asng_wgpu::ops::norm::{
-    NormActivation, NormActivationBackward, NormStatistics, statistics_slot,
+    NormActivation, NormActivationBackward, NormStatistics, SegmentNorm, statistics_slot,
 };
 use asng_wgpu::ops::optimizer::{GradientNorm, OptimizerStep, Rule, adam_hyper};
 use asng_wgpu::ops::tensor::Storage;
@@ -75,7 +75,8 @@ impl Layer {
                 "forward" => {
                     let x = rig.input(1, self.input, edges, operand)?;
                     let y = rig.output(1, &[self.output], out, operand)?;
-                    Conv3dForward { x, w, bias: None, y, geometry }.lower(&mut rig.lowering())?;
+                    Conv3dForward { x, on_load: None, w, bias: None, y, geometry }
+                        .lower(&mut rig.lowering())?;
                 }
                 "backward_input" => {
                     let dy = rig.input(1, &[self.output], out, operand)?;
@@ -90,7 +91,7 @@ impl Layer {
                 _ => {
                     let x = rig.input(1, self.input, edges, operand)?;
                     let dy = rig.input(1, &[self.output], out, operand)?;
-                    Conv3dBackwardWeight { x, dy, dw: w, db: None, geometry }
+                    Conv3dBackwardWeight { x, on_load: None, dy, dw: w, db: None, geometry }
                         .lower(&mut rig.lowering())?;
                 }
             }
@@ -116,28 +117,15 @@ fn norm_rows(bench: &mut Bench) -> Result<()> {
         let z = rig.input(1, &[channels], EDGES, operand)?;
         let da = rig.input(1, &[channels], EDGES, operand)?;
         let a = rig.output(1, &[channels], EDGES, operand)?;
-        let slope = 0.01;
         let mut l = rig.lowering();
         let stats = statistics_slot(&mut l, z, Lifetime::Persistent);
+        let norm = SegmentNorm { stats, gamma, beta, slope: 0.01 };
         if backward {
             let (da2, frozen, dz) = (None, false, a);
-            NormActivationBackward {
-                z,
-                stats,
-                gamma,
-                beta,
-                slope,
-                frozen,
-                da,
-                da2,
-                dz,
-                dgamma,
-                dbeta,
-            }
-            .lower(&mut l)?;
+            NormActivationBackward { z, norm, frozen, da, da2, dz, dgamma, dbeta }.lower(&mut l)?;
         } else {
             NormStatistics { z, stats }.lower(&mut l);
-            NormActivation { z, stats, gamma, beta, slope, a }.lower(&mut l)?;
+            NormActivation { z, norm, a }.lower(&mut l)?;
         }
         let ready = rig.ready(&bench.gpu)?;
         bench.row(case, Against::Copy, &ready)?;

@@ -2,7 +2,7 @@
 
 mod common;
 
-use asng_wgpu::gpu::{Gpu, Lifetime, MemoryPlan, Timing};
+use asng_wgpu::gpu::{Caps, Lifetime, MemoryPlan, Recording, Timing};
 use asng_wgpu::nn::plan::NetworkPlan;
 use asng_wgpu::nn::step::{Batch, LossPlan, Optimizer, TrainingState, record_step};
 use asng_wgpu::nn::unet::UNet;
@@ -10,6 +10,7 @@ use asng_wgpu::ops::ConvVariant;
 use asng_wgpu::ops::optimizer::adam_hyper;
 use asng_wgpu::ops::tensor::{Storage, Tensors};
 use common::least::Least;
+use common::rig::fill_bytes;
 use common::{Against, Bench, Ready, Result, Rig};
 use std::time::Instant;
 
@@ -34,36 +35,72 @@ impl Step {
         format!("unet step {d}x{h}x{w} b{BATCH} f{f} l{l}")
     }
 
-    /// Device memory of a step that makes the activations of `recompute` levels again.
-    fn planned_bytes(&self, gpu: &Gpu, net: &UNet, recompute: usize) -> Result<u64> {
-        let mut tensors = Tensors::new(gpu.caps());
+    fn network(&self) -> Result<UNet> {
+        let Step { patch, features, levels, .. } = *self;
+        let spacing = [1.0; 3];
+        let plan = NetworkPlan::from_spacing(1, CLASSES, features, patch, BATCH, spacing, levels);
+        plan.validate()?;
+        Ok(UNet::new(plan))
+    }
+
+    /// Prints what the step needs by each variant, whether or not the device would choose it.
+    fn print_needs(&self, caps: &Caps) -> Result<()> {
+        let net = self.network()?;
+        for variant in [ConvVariant::Simt, ConvVariant::Subgroup] {
+            let caps = Caps { cpu: variant == ConvVariant::Subgroup, ..caps.clone() };
+            let least = Least::of(&net, variant);
+            let (bytes, recording) = self.record(&caps, &net, variant, 0)?;
+            let traffic = recording.dispatches().map(|d| d.bytes).sum::<u64>();
+            let fills = recording.commands.iter().map(fill_bytes).sum::<u64>();
+            let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
+            print!(
+                "{} {}: memory {:.0} MiB, {:.2} of what must be kept",
+                self.name(),
+                variant.name(),
+                mib(bytes),
+                bytes as f64 / least.memory as f64,
+            );
+            if !variant.normalises_on_load() {
+                let (again, _) = self.record(&caps, &net, variant, 1)?;
+                print!("; {:.0} MiB with the top level made again", mib(again));
+            }
+            println!(
+                ". Traffic {:.0} MiB, {:.2} of a step with every fusion, and {:.0} MiB by filling \
+                 textures",
+                mib(traffic),
+                traffic as f64 / least.traffic as f64,
+                mib(fills)
+            );
+        }
+        Ok(())
+    }
+
+    /// Device memory of a step that makes the activations of `recompute` levels again, and its
+    /// recording.
+    fn record(
+        &self,
+        caps: &Caps,
+        net: &UNet,
+        variant: ConvVariant,
+        recompute: usize,
+    ) -> Result<(u64, Recording)> {
+        let mut tensors = Tensors::new(caps);
         let state = TrainingState::new(&mut tensors, net, Optimizer::Adam);
         let keep = Lifetime::Persistent;
         let image = tensors.add("image", BATCH, &[1], self.patch, Storage::Buffer, keep)?.view();
         let voxels = u64::from(BATCH * self.patch.iter().product::<u32>());
         let labels = tensors.slots.buffer("labels", voxels * 4, keep);
         let loss = LossPlan { head_weights: net.plan.head_weights(), batch_dice: false };
-        let (variant, batch) = (ConvVariant::available(gpu.caps())[0], Batch { image, labels });
+        let batch = Batch { image, labels };
         let (recording, _) =
             record_step(&mut tensors, variant, net, &state, batch, &loss, recompute)?;
-        Ok(MemoryPlan::new(&tensors.slots, &[&recording]).bytes())
+        Ok((MemoryPlan::new(&tensors.slots, &[&recording]).bytes(), recording))
     }
 
     /// Everything of a step on the device; prints what getting there took.
     fn ready(&self, bench: &Bench) -> Result<Ready> {
         let begin = Instant::now();
-        let (patch, spacing) = (self.patch, [1.0; 3]);
-        let plan = NetworkPlan::from_spacing(
-            1,
-            CLASSES,
-            self.features,
-            patch,
-            BATCH,
-            spacing,
-            self.levels,
-        );
-        plan.validate()?;
-        let net = UNet::new(plan);
+        let (net, patch) = (self.network()?, self.patch);
         let mut rig = Rig::new(&bench.gpu);
         let state = TrainingState::new(&mut rig.tensors, &net, Optimizer::Adam);
         let image = rig.input(BATCH, &[1], patch, Storage::Buffer)?;
@@ -84,20 +121,6 @@ impl Step {
         gpu.write(&ready.memory, state.hyper, 0, &adam_hyper(1e-3, 3e-5, 12.0, 1))?;
         ready.program.submit(gpu)?;
         gpu.wait()?;
-        let (least, again) = (Least::of(&net), self.planned_bytes(gpu, &net, 1)?);
-        let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
-        println!(
-            "{}: memory {:.0} MiB, {:.2} of what must be kept; {:.0} MiB with the top level made \
-             again. Traffic {:.0} MiB, {:.2} of a step with every fusion, and {:.0} MiB by filling \
-             textures",
-            self.name(),
-            mib(ready.planned_bytes),
-            ready.planned_bytes as f64 / least.memory as f64,
-            mib(again),
-            mib(ready.bytes),
-            ready.bytes as f64 / least.traffic as f64,
-            mib(ready.fill_bytes)
-        );
         println!(
             "{}: {} dispatches, {:.1} GFLOP, {} MiB; recorded in {:.1} ms, pipelines ready after \
              {:.1} s, first step done after {:.1} s",
@@ -167,6 +190,7 @@ fn main() -> Result<()> {
         if !bench.wants(&step.name()) || (bench.quick && step.long) {
             continue;
         }
+        step.print_needs(bench.gpu.caps())?;
         let ready = step.ready(&bench)?;
         bench.row(&step.name(), Against::MultiplyAdd, &ready)?;
         host_part(&bench, &ready)?;

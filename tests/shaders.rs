@@ -11,7 +11,8 @@ use asng_wgpu::nn::unet::UNet;
 use asng_wgpu::ops::conv3d::{Conv3dBackwardInput, Conv3dBackwardWeight, Conv3dForward, Geometry};
 use asng_wgpu::ops::loss::{DiceCrossEntropy, DownsampleLabels, out_elements};
 use asng_wgpu::ops::norm::{
-    NormActivation, NormActivationBackward, NormStatistics, statistics_slot,
+    NormActivation, NormActivationBackward, NormOnLoad, NormStatistics, SegmentNorm,
+    statistics_slot,
 };
 use asng_wgpu::ops::optimizer::{Average, GradientNorm, OptimizerStep, Rule};
 use asng_wgpu::ops::stage::Stage;
@@ -84,12 +85,29 @@ fn of_convolutions(caps: &Caps, variant: ConvVariant) -> Kernels {
             let (w, dw) = (b.flat(count as usize), b.flat(count as usize));
             let (bias, db) = (b.flat(channels as usize), b.flat(channels as usize));
             let mut l = b.lowering();
+            let mut tables = vec![None];
+            if variant.normalises_on_load() {
+                let stats = statistics_slot(&mut l, x, KEEP);
+                NormStatistics { z: x, stats }.lower(&mut l);
+                let norm = SegmentNorm { stats, gamma: bias, beta: bias, slope: 0.01 };
+                for segment in [None, Some(norm)] {
+                    tables.push(Some(NormOnLoad { z: x, segments: vec![segment] }.lower(&mut l)));
+                }
+            }
             for (y, dx) in outputs {
-                Conv3dForward { x, w, bias: Some(bias), y, geometry }.lower(&mut l).unwrap();
+                for &on_load in &tables {
+                    Conv3dForward { x, on_load, w, bias: Some(bias), y, geometry }
+                        .lower(&mut l)
+                        .unwrap();
+                }
                 let (dx, segments) = (vec![Some(dx)], vec![channels]);
                 Conv3dBackwardInput { dy, w, dx, segments, geometry }.lower(&mut l).unwrap();
             }
-            Conv3dBackwardWeight { x, dy, dw, db: Some(db), geometry }.lower(&mut l).unwrap();
+            for on_load in tables {
+                Conv3dBackwardWeight { x, on_load, dy, dw, db: Some(db), geometry }
+                    .lower(&mut l)
+                    .unwrap();
+            }
             all.extend(recorded(&b));
         }
     }
@@ -105,26 +123,15 @@ fn of_the_rest(caps: &Caps) -> Kernels {
     let mut l = b.lowering();
     let stats = statistics_slot(&mut l, z, KEEP);
     NormStatistics { z, stats }.lower(&mut l);
+    let norm = SegmentNorm { stats, gamma, beta, slope: 0.01 };
     for storage in STORAGES {
         let mut add = || l.tensors.add("t", 2, &[5], [4; 3], storage, KEEP).unwrap().view();
         let (a, dz) = (add(), add());
-        NormActivation { z, stats, gamma, beta, slope: 0.01, a }.lower(&mut l).unwrap();
+        NormActivation { z, norm, a }.lower(&mut l).unwrap();
         for (frozen, da2) in [(false, None), (true, Some(da2))] {
-            NormActivationBackward {
-                z,
-                stats,
-                gamma,
-                beta,
-                slope: 0.01,
-                frozen,
-                da,
-                da2,
-                dz,
-                dgamma,
-                dbeta,
-            }
-            .lower(&mut l)
-            .unwrap();
+            NormActivationBackward { z, norm, frozen, da, da2, dz, dgamma, dbeta }
+                .lower(&mut l)
+                .unwrap();
         }
         for other in STORAGES {
             let to = l.tensors.add("t", 2, &[5], [4; 3], other, KEEP).unwrap().view();

@@ -11,7 +11,7 @@ use asng_wgpu::reference::conv3d::Conv3d;
 use asng_wgpu::reference::norm::Norm;
 use asng_wgpu::reference::{loss, optimizer};
 use common::bench::Bench;
-use common::conv::Case;
+use common::conv::{Case, LastNorm};
 use common::dense::{LossCase, NormCase, OptimizerCase};
 use common::fence;
 use common::property::property;
@@ -49,15 +49,18 @@ fn conv(case: &Case, caps: &Caps, variant: ConvVariant, storage: Storage) -> Res
     };
     let got = common::conv::run(gpu(), caps, variant, case, storage)?;
     let x_shape = case.x_shape.map(|e| e as usize);
+    let x = case.loaded();
+    // What is normalised on its way carries that error into the sums.
+    let bound = if case.on_load.is_some() { NORMALISED } else { SUMS };
     let bias = [case.out_channels as usize];
     let pairs = [
-        ("y", got.y, twin.forward(&case.x, &case.w, case.b.as_deref()), &case.y_shape()[..]),
+        ("y", got.y, twin.forward(&x, &case.w, case.b.as_deref()), &case.y_shape()[..]),
         ("dx", got.dx, twin.backward_input(&case.dy, &case.w), &x_shape),
-        ("dw", got.dw, twin.backward_weight(&case.x, &case.dy), &case.w_shape()),
+        ("dw", got.dw, twin.backward_weight(&x, &case.dy), &case.w_shape()),
         ("db", got.db, twin.backward_bias(&case.dy), &bias),
     ];
     for (name, got, reference, shape) in pairs {
-        close_shaped(name, &got, &narrow(&reference), SUMS, shape)?;
+        close_shaped(name, &got, &narrow(&reference), bound, shape)?;
     }
     Ok(())
 }
@@ -107,6 +110,40 @@ fn conv3d_in_parts() {
                             named(&case, variant, format!("{bytes} bytes, {storage:?}: {e}"))
                         }));
                     }
+                }
+            }
+        }
+    }
+    report(failures);
+}
+
+/// Convolutions that normalise and activate while they load: a segment, or the last of two, on whole
+/// devices and on those where operands lie in parts.
+#[test]
+fn conv3d_of_what_is_normalised_on_load() {
+    let whole = gpu().caps();
+    let parts = |blocks: u64| Caps { max_binding_bytes: 16 * 105 * blocks, ..whole.clone() };
+    let mut failures = Vec::new();
+    for variant in ConvVariant::available(whole).into_iter().filter(|v| v.normalises_on_load()) {
+        let geometries = PLAIN.map(|(kernel, stride)| (kernel, stride, false));
+        let transposed = TRANSPOSED.map(|stride| (stride, stride, true));
+        for geometry in geometries.into_iter().chain(transposed) {
+            for segments in [&[13][..], &[1], &[6, 7]] {
+                if geometry.2 && segments.len() > 1 {
+                    continue;
+                }
+                let channels = segments.iter().sum();
+                let mut case = conv_case([2, channels, 7, 3, 5], segments, 17, geometry, true);
+                let last = segments[segments.len() - 1] as usize;
+                case.on_load = Some(LastNorm {
+                    gamma: generated(5, 0, last).iter().map(|v| v + 1.5).collect(),
+                    beta: generated(6, 0, last),
+                    slope: 0.1,
+                });
+                // A transposed convolution has up to eight times as many outputs.
+                for caps in [whole, &parts(if geometry.2 { 12 } else { 3 })] {
+                    let outcome = conv(&case, caps, variant, Storage::Buffer);
+                    failures.extend(outcome.err().map(|e| named(&case, variant, e)));
                 }
             }
         }

@@ -2,11 +2,13 @@
 //! plan. Four bytes a value.
 
 use asng_wgpu::nn::unet::UNet;
+use asng_wgpu::ops::ConvVariant;
 
 /// Bytes of a step.
 pub struct Least {
-    /// Saved activations (of each block the convolution's output and its activation, of each step up
-    /// the upsampled half), parameters with gradient and two moments, one tensor of level 0.
+    /// Saved activations (of each block the convolution's output and, where convolutions do not
+    /// normalise on load, its activation; of each step up the upsampled half), parameters with
+    /// gradient and two moments, one tensor of level 0.
     pub memory: u64,
     /// Reads and writes with every fusion: normalisation and activation while a convolution loads,
     /// statistics and masks while it stores; each operand passes once.
@@ -15,8 +17,9 @@ pub struct Least {
 
 impl Least {
     /// For a training step of a network.
-    pub fn of(net: &UNet) -> Self {
+    pub fn of(net: &UNet, variant: ConvVariant) -> Self {
         let plan = &net.plan;
+        let a_block = if variant.normalises_on_load() { 1 } else { 2 };
         let values = |level: usize, channels: u32| {
             let voxels: u64 = plan.spatial(level).iter().map(|&e| u64::from(e)).product();
             voxels * u64::from(plan.batch) * u64::from(channels)
@@ -33,13 +36,13 @@ impl Least {
             };
             convolution(input, own, if level == 0 { 0 } else { input });
             convolution(own, own, own);
-            saved += 4 * own;
+            saved += 2 * a_block * own;
             if level + 1 < plan.levels() {
                 let below = values(level + 1, plan.features(level + 1));
                 convolution(below, own, below);
                 convolution(2 * own, own, 2 * own);
                 convolution(own, own, own);
-                saved += 5 * own;
+                saved += (2 * a_block + 1) * own;
                 // The head, and its logits through the loss.
                 let logits = values(level, plan.classes);
                 convolution(own, logits, own);

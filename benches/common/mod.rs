@@ -6,7 +6,7 @@
 mod clock;
 pub mod least;
 mod limits;
-mod rig;
+pub mod rig;
 
 use asng_wgpu::Error;
 use asng_wgpu::gpu::{AdapterChoice, Gpu};

@@ -24,8 +24,6 @@ pub struct Ready {
     pub planned_bytes: u64,
     pub flops: u64,
     pub bytes: u64,
-    /// Read and written by filling textures, beside what kernels move.
-    pub fill_bytes: u64,
     pub dispatches: usize,
 }
 
@@ -102,13 +100,13 @@ impl Rig {
             planned_bytes: plan.bytes(),
             flops: self.recording.flops(),
             bytes: self.recording.dispatches().map(|d| d.bytes).sum(),
-            fill_bytes: self.recording.commands.iter().map(fill_bytes).sum(),
             dispatches: self.recording.dispatches().count(),
         })
     }
 }
 
-fn fill_bytes(command: &Command) -> u64 {
+/// Read and written by filling a texture, beside what kernels move.
+pub fn fill_bytes(command: &Command) -> u64 {
     match command {
         Command::Fill { size, .. } => 32 * size.iter().map(|&n| u64::from(n)).product::<u64>(),
         _ => 0,

@@ -4,8 +4,9 @@
 // The same sum as conv3d/gather_subgroup, for real GPUs: operands in buffers, a halo brick of
 // one input block and the weights of one plane of taps in workgroup memory.
 //
-// x: vec4 (((x_base + n * x_stride + block) * D + d) * H + h) * W + w. weights: packed by
-// conv3d/pack with T = 8. A workgroup computes a brick of {{ BD }} x {{ BH }} x {{ BW }} output points and
+// x: vec4 (((x_base + n * x_stride + block) * D + d) * H + h) * W + w; where NORM = 1 it is normalised
+// and activated on its way (norm/on_load), what lies outside staying 0. weights: packed by conv3d/pack
+// with T = 8. A workgroup computes a brick of {{ BD }} x {{ BH }} x {{ BW }} output points and
 // 32 output channels; an invocation WIDTH neighbours along w x 8 channels, in 2 WIDTH vec4 accumulators.
 //
 // FLOPs: 2 * 4 ci_blocks * 32 * taps a point; a row of taps costs (WIDTH - 1) SW + KW + 8 KW vec4 loads
@@ -15,6 +16,10 @@
 
 @group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read> weights: array<vec4<f32>>;
+{% if NORM == 1 %}
+@group(0) @binding(5) var<storage, read> on_load: array<vec4<f32>>;
+{% include "norm/on_load" %}
+{% endif %}
 {% set XD = (BD - 1) * SD + KD %}{% set XH = (BH - 1) * SH + KH %}{% set XW = (BW - 1) * SW + KW %}
 {% set THREADS = BD * BH * BW // WIDTH * 4 %}
 var<workgroup> sh_x: array<vec4<f32>, {{ [XD * XH * XW, 1] | max }}>;
@@ -49,6 +54,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         // The brick of the block before must have been read by all.
         workgroupBarrier();
         let plane = (p.x_base + n * p.x_stride + ci) * p.x_d;
+{% if NORM == 1 %}
+        let norm = on_load_of(p.on_load_base + n * p.on_load_stride + ci);
+{% endif %}
         for (var i = local; i < {{ XD * XH * XW }}u; i += {{ THREADS }}u) {
             let w = x0_w + i32(i % {{ XW }}u);
             let h = x0_h + i32(i / {{ XW }}u % {{ XH }}u);
@@ -56,6 +64,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             var value = vec4(0.0);
             if w >= 0 && w < i32(p.x_w) && h >= 0 && h < i32(p.x_h) && d >= 0 && d < i32(p.x_d) {
                 value = x[((plane + u32(d)) * p.x_h + u32(h)) * p.x_w + u32(w)];
+{% if NORM == 1 %}
+                value = activation(norm, value);
+{% endif %}
             }
             sh_x[i] = value;
         }

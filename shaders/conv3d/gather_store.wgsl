@@ -12,7 +12,7 @@ struct Params {
     out_step_d: u32, out_step_h: u32, out_step_w: u32, groups: u32,
     out_offset_d: u32, out_offset_h: u32, out_offset_w: u32, x_h: u32,
     x_w: u32, kw: u32, shift: u32, tiles_w: u32,
-    bias_first: u32, pad0: u32, pad1: u32, pad2: u32,
+    bias_first: u32, on_load_base: u32, on_load_stride: u32, pad0: u32,
 }
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(3) var<storage, read> bias: array<f32>;

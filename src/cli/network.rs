@@ -36,7 +36,7 @@ pub(super) struct NetworkFlags {
     memory: Option<String>,
     /// Levels, from the full resolution on, whose activations are made again in the backward pass
     /// instead of kept: less memory for one more pass over them, the same result [default: as many
-    /// as --memory needs].
+    /// as --memory needs]. GPUs keep no activations, which convolutions make while they load.
     #[arg(long, value_name = "LEVELS")]
     recompute: Option<u32>,
     /// Let the samples of a batch through the network one after the other and add up their

@@ -46,8 +46,14 @@ pub struct Reflection {
 }
 
 /// Shaders that others include; they have no entry point of their own.
-pub const PARTS: &[&str] =
-    &["conv3d/gather_store", "norm/affine", "norm/common", "norm/gradient", "warp/record"];
+pub const PARTS: &[&str] = &[
+    "conv3d/gather_store",
+    "norm/affine",
+    "norm/common",
+    "norm/gradient",
+    "norm/on_load",
+    "warp/record",
+];
 
 /// The text of a shader before expansion.
 fn source(name: &str) -> Option<String> {

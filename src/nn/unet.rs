@@ -9,7 +9,10 @@ use super::plan::NetworkPlan;
 use crate::error::{Error, Result};
 use crate::gpu::{Lifetime, SlotId};
 use crate::ops::conv3d::{Conv3dBackwardInput, Conv3dBackwardWeight, Conv3dForward, Geometry};
-use crate::ops::norm::{NormActivation, NormActivationBackward, NormStatistics, statistics_slot};
+use crate::ops::norm::{
+    NormActivation, NormActivationBackward, NormOnLoad, NormStatistics, SegmentNorm,
+    statistics_slot,
+};
 use crate::ops::stage::Stage;
 use crate::ops::tensor::{Storage, View};
 use crate::ops::{Lowering, ParamRef};
@@ -28,15 +31,30 @@ pub struct UNet {
     pub parameters: Parameters,
 }
 
+/// Input of a convolution: values as they lie, or what a norm and an activation make of them while they are
+/// loaded.
+#[derive(Clone, Copy, Debug)]
+struct Operand {
+    view: View,
+    on_load: Option<SlotId>,
+}
+
+impl From<View> for Operand {
+    fn from(view: View) -> Self {
+        Operand { view, on_load: None }
+    }
+}
+
 /// What the backward pass needs of one block.
 #[derive(Clone, Debug)]
 struct Block {
     name: String,
     geometry: Geometry,
-    x: View,
+    x: Operand,
     z: View,
-    stats: SlotId,
-    a: View,
+    norm: SegmentNorm,
+    /// The activation; of a variant that normalises on load, z itself.
+    a: Operand,
 }
 
 /// Where a backward pass writes, and what it makes again instead of keeping it.
@@ -45,7 +63,8 @@ pub struct Backward {
     /// The flat gradient.
     pub gradient: SlotId,
     /// Of so many levels, from the full resolution on, the activations are made again from their
-    /// normalised convolutions: less memory for one more pass over them, and the same bits.
+    /// normalised convolutions: less memory for one more pass over them, and the same bits. A variant
+    /// that normalises on load keeps none anyway.
     pub recompute: usize,
 }
 
@@ -113,10 +132,11 @@ impl UNet {
         let samples = l.tensors.of(image).samples;
         let operand = l.variant.operand();
         let steps = plan.pools.len();
-        let mut x = image;
+        let mut x = Operand::from(image);
         if operand != Storage::Buffer {
-            x = self.tensor(l, "image operand", samples, &[plan.in_channels], 0, operand)?;
-            Stage { from: image, to: x }.lower(l);
+            let to = self.tensor(l, "image operand", samples, &[plan.in_channels], 0, operand)?;
+            Stage { from: image, to }.lower(l);
+            x = to.into();
         }
         // One tensor a level for the concatenation; upsampling and skip write their segments.
         let mut joined = Vec::new();
@@ -125,7 +145,7 @@ impl UNet {
             let name = format!("concatenation {level}");
             joined.push(self.tensor(l, &name, samples, &[features, features], level, operand)?);
         }
-        let mut encoder = Vec::new();
+        let mut encoder: Vec<[Block; 2]> = Vec::new();
         for level in 0..plan.levels() {
             let kernel = plan.kernels[level];
             let stride = if level == 0 { [1; 3] } else { plan.pools[level - 1] };
@@ -151,11 +171,14 @@ impl UNet {
             let features = plan.features(level);
             let w = self.parameter(parameters, &format!("tu.{u}.weight"))?;
             let y = joined[level].tensor.segment(0);
-            Conv3dForward { x, w, bias: None, y, geometry: self.up_geometry(level) }.lower(l)?;
+            let Operand { view, on_load } = x;
+            let geometry = self.up_geometry(level);
+            Conv3dForward { x: view, on_load, w, bias: None, y, geometry }.lower(l)?;
+            let both = Self::joined(l, joined[level], &encoder[level][1]);
             let geometry = same_padding(plan.kernels[level + 1], [1; 3]);
             let a = self.tensor(l, "a", samples, &[features], level, operand)?;
             let name = decoder_block(u, 0);
-            let first = self.block(l, parameters, &name, geometry, joined[level], a, level)?;
+            let first = self.block(l, parameters, &name, geometry, both, a, level)?;
             let a = self.tensor(l, "a", samples, &[features], level, operand)?;
             let name = decoder_block(u, 1);
             let second = self.block(l, parameters, &name, geometry, first.a, a, level)?;
@@ -165,7 +188,9 @@ impl UNet {
                 let classes = [plan.classes];
                 let y = self.tensor(l, "logits", samples, &classes, level, Storage::Buffer)?;
                 let w = self.parameter(parameters, &format!("seg_outputs.{u}.weight"))?;
-                Conv3dForward { x, w, bias: None, y, geometry: POINTWISE }.lower(l)?;
+                let Operand { view, on_load } = x;
+                Conv3dForward { x: view, on_load, w, bias: None, y, geometry: POINTWISE }
+                    .lower(l)?;
                 logits[level] = Some(y);
             }
         }
@@ -173,6 +198,17 @@ impl UNet {
         Ok(Activations { samples, encoder, decoder, logits })
     }
 
+    /// A concatenation of values as they lie and the activation of `skip`, which its second segment is
+    /// or becomes while it is loaded.
+    fn joined(l: &mut Lowering, z: View, skip: &Block) -> Operand {
+        if !l.variant.normalises_on_load() {
+            return z.into();
+        }
+        let segments = vec![None, Some(skip.norm)];
+        Operand { view: z, on_load: Some(NormOnLoad { z, segments }.lower(l)) }
+    }
+
+    /// Appends a block whose activation, or what becomes it on load, is `a`.
     #[expect(clippy::too_many_arguments, reason = "a block is wired from all of these")]
     fn block(
         &self,
@@ -180,23 +216,37 @@ impl UNet {
         parameters: SlotId,
         name: &str,
         geometry: Geometry,
-        x: View,
+        x: Operand,
         a: View,
         level: usize,
     ) -> Result<Block> {
-        let samples = l.tensors.of(x).samples;
+        let samples = l.tensors.of(a).samples;
         let features = self.plan.features(level);
         let operand = l.variant.operand();
-        let z = self.tensor(l, &format!("{name} z"), samples, &[features], level, operand)?;
+        let on_load = l.variant.normalises_on_load();
+        let z = match on_load {
+            true => a,
+            false => self.tensor(l, &format!("{name} z"), samples, &[features], level, operand)?,
+        };
         let w = self.parameter(parameters, &format!("{name}.conv.weight"))?;
         let bias = Some(self.parameter(parameters, &format!("{name}.conv.bias"))?);
         let gamma = self.parameter(parameters, &format!("{name}.instnorm.weight"))?;
         let beta = self.parameter(parameters, &format!("{name}.instnorm.bias"))?;
-        Conv3dForward { x, w, bias, y: z, geometry }.lower(l)?;
+        Conv3dForward { x: x.view, on_load: x.on_load, w, bias, y: z, geometry }.lower(l)?;
         let stats = statistics_slot(l, z, Lifetime::Transient);
         NormStatistics { z, stats }.lower(l);
-        NormActivation { z, stats, gamma, beta, slope: SLOPE, a }.lower(l)?;
-        Ok(Block { name: name.to_owned(), geometry, x, z, stats, a })
+        let norm = SegmentNorm { stats, gamma, beta, slope: SLOPE };
+        let a = match on_load {
+            true => {
+                let table = NormOnLoad { z, segments: vec![Some(norm)] }.lower(l);
+                Operand { view: z, on_load: Some(table) }
+            }
+            false => {
+                NormActivation { z, norm, a }.lower(l)?;
+                a.into()
+            }
+        };
+        Ok(Block { name: name.to_owned(), geometry, x, z, norm, a })
     }
 
     /// Appends the backward pass: fills `to.gradient` (flat, as the parameters) from the gradients
@@ -223,7 +273,7 @@ impl UNet {
         let mut skips: Vec<Option<View>> = vec![None; plan.levels()];
         let mut from_above: Option<View> = None;
         // The activation at the end of the level's decoder, where the level above has needed it.
-        let mut end_of_level: Option<View> = None;
+        let mut end_of_level: Option<Operand> = None;
         for (level, skip_gradient) in skips.iter_mut().take(steps).enumerate() {
             let u = steps - 1 - level;
             let features = plan.features(level);
@@ -236,9 +286,11 @@ impl UNet {
                 let dw = self.parameter(gradient, &name)?;
                 let x = match end_of_level {
                     Some(a) => a,
-                    None => self.activation(l, parameters, second, level, again)?,
+                    None => self.activation(l, second, level, again)?,
                 };
-                Conv3dBackwardWeight { x, dy, dw, db: None, geometry: POINTWISE }.lower(l)?;
+                let Operand { view: x, on_load } = x;
+                Conv3dBackwardWeight { x, on_load, dy, dw, db: None, geometry: POINTWISE }
+                    .lower(l)?;
                 let dx = self.tensor(l, "da head", samples, &[features], level, operand)?;
                 let (dx, segments) = (vec![Some(dx)], vec![features]);
                 Conv3dBackwardInput { dy, w, dx: dx.clone(), segments, geometry: POINTWISE }
@@ -246,7 +298,7 @@ impl UNet {
                 gradients.extend(dx.into_iter().flatten());
             }
             let da = self.tensor(l, "da", samples, &[features], level, operand)?;
-            let x = self.activation(l, parameters, first, level, again)?;
+            let x = self.activation(l, first, level, again)?;
             let whole = Block { x, ..second.clone() };
             self.block_backward(l, parameters, gradient, &whole, &gradients, &[Some(da)], level)?;
             let up = self.tensor(l, "d upsampled", samples, &[features], level, operand)?;
@@ -263,9 +315,10 @@ impl UNet {
                 &activations.decoder[u - 1][1]
             };
             let again = level + 1 < to.recompute.min(steps);
-            let x = self.activation(l, parameters, below, level + 1, again)?;
+            let x = self.activation(l, below, level + 1, again)?;
             end_of_level = Some(x);
-            Conv3dBackwardWeight { x, dy: up, dw, db: None, geometry }.lower(l)?;
+            let Operand { view: x, on_load } = x;
+            Conv3dBackwardWeight { x, on_load, dy: up, dw, db: None, geometry }.lower(l)?;
             let deep = plan.features(level + 1);
             let dx = self.tensor(l, "da", samples, &[deep], level + 1, operand)?;
             Conv3dBackwardInput { dy: up, w, dx: vec![Some(dx)], segments: vec![deep], geometry }
@@ -275,7 +328,7 @@ impl UNet {
         for level in (0..plan.levels()).rev() {
             let features = plan.features(level);
             let [first, second] = &activations.encoder[level];
-            let x = self.activation(l, parameters, first, level, level < to.recompute)?;
+            let x = self.activation(l, first, level, level < to.recompute)?;
             let second = &Block { x, ..second.clone() };
             let gradients: Vec<View> = from_above.into_iter().chain(skips[level]).collect();
             let da = self.tensor(l, "da", samples, &[features], level, operand)?;
@@ -296,22 +349,18 @@ impl UNet {
     fn activation(
         &self,
         l: &mut Lowering,
-        parameters: SlotId,
         block: &Block,
         level: usize,
         again: bool,
-    ) -> Result<View> {
-        if !again {
+    ) -> Result<Operand> {
+        if !again || l.variant.normalises_on_load() {
             return Ok(block.a);
         }
         let samples = l.tensors.of(block.z).samples;
         let (features, operand) = (self.plan.features(level), l.variant.operand());
         let a = self.tensor(l, "a again", samples, &[features], level, operand)?;
-        let gamma = self.parameter(parameters, &format!("{}.instnorm.weight", block.name))?;
-        let beta = self.parameter(parameters, &format!("{}.instnorm.bias", block.name))?;
-        let (z, stats) = (block.z, block.stats);
-        NormActivation { z, stats, gamma, beta, slope: SLOPE, a }.lower(l)?;
-        Ok(a)
+        NormActivation { z: block.z, norm: block.norm, a }.lower(l)?;
+        Ok(a.into())
     }
 
     #[expect(clippy::too_many_arguments, reason = "a block is wired from all of these")]
@@ -335,10 +384,7 @@ impl UNet {
         let name = |part: &str| format!("{}.{part}", block.name);
         NormActivationBackward {
             z: block.z,
-            stats: block.stats,
-            gamma: self.parameter(parameters, &name("instnorm.weight"))?,
-            beta: self.parameter(parameters, &name("instnorm.bias"))?,
-            slope: SLOPE,
+            norm: block.norm,
             frozen: false,
             da,
             da2: rest.first().copied(),
@@ -349,8 +395,8 @@ impl UNet {
         .lower(l)?;
         let w = self.parameter(parameters, &name("conv.weight"))?;
         let dw = self.parameter(gradient, &name("conv.weight"))?;
-        let (x, geometry) = (block.x, block.geometry);
-        Conv3dBackwardWeight { x, dy: dz, dw, db: None, geometry }.lower(l)?;
+        let (Operand { view: x, on_load }, geometry) = (block.x, block.geometry);
+        Conv3dBackwardWeight { x, on_load, dy: dz, dw, db: None, geometry }.lower(l)?;
         if dx.iter().any(Option::is_some) {
             let segments = l.tensors.segments(x);
             Conv3dBackwardInput { dy: dz, w, dx: dx.to_vec(), segments, geometry }.lower(l)?;

@@ -76,6 +76,13 @@ impl ConvVariant {
         }
     }
 
+    /// Whether convolutions can normalise and activate their input while they load it
+    /// ([`norm::NormOnLoad`]). Where each value is loaded once a tap from a texture, as on CPU adapters,
+    /// that costs more than an activation of its own.
+    pub fn normalises_on_load(self) -> bool {
+        self == ConvVariant::Simt
+    }
+
     /// What the operands of a convolution must lie in.
     pub fn operand(self) -> Storage {
         match self {

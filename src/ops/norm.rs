@@ -4,7 +4,7 @@
 //! D, H, W with biased variance (Ulyanov et al. 2016; torch.nn.InstanceNorm3d).
 
 use super::stage::Stage;
-use super::tensor::{Region, Storage, View};
+use super::tensor::{Region, Storage, View, blocks_of};
 use super::{Lowering, ParamRef};
 use crate::error::Result;
 use crate::gpu::{Binding, Dispatch, Kernel, Lifetime, SlotId};
@@ -22,12 +22,10 @@ pub struct NormStatistics {
     pub stats: SlotId,
 }
 
-/// Normalisation, affine map and leaky ReLU.
-#[derive(Clone, Debug)]
-pub struct NormActivation {
-    /// N,C,D,H,W, one segment, buffer or texture.
-    pub z: View,
-    /// Statistics of z.
+/// Statistics, affine map and leaky ReLU of one segment.
+#[derive(Clone, Copy, Debug)]
+pub struct SegmentNorm {
+    /// Statistics as [`NormStatistics`] leaves them.
     pub stats: SlotId,
     /// Scale, \[C\].
     pub gamma: ParamRef,
@@ -35,6 +33,15 @@ pub struct NormActivation {
     pub beta: ParamRef,
     /// Slope of the activation below 0; 1 leaves it out.
     pub slope: f32,
+}
+
+/// Normalisation, affine map and leaky ReLU.
+#[derive(Clone, Debug)]
+pub struct NormActivation {
+    /// N,C,D,H,W, one segment, buffer or texture.
+    pub z: View,
+    /// What is applied.
+    pub norm: SegmentNorm,
     /// Output, buffer or texture.
     pub a: View,
 }
@@ -45,13 +52,7 @@ pub struct NormActivationBackward {
     /// As in the forward pass.
     pub z: View,
     /// As in the forward pass.
-    pub stats: SlotId,
-    /// As in the forward pass.
-    pub gamma: ParamRef,
-    /// As in the forward pass.
-    pub beta: ParamRef,
-    /// As in the forward pass.
-    pub slope: f32,
+    pub norm: SegmentNorm,
     /// True: mean and variance count as constants.
     pub frozen: bool,
     /// Gradient on a, in storage as z.
@@ -64,6 +65,16 @@ pub struct NormActivationBackward {
     pub dgamma: ParamRef,
     /// Gradient on beta, \[C\].
     pub dbeta: ParamRef,
+}
+
+/// What stands in front of a convolution's input, by segment, for the convolution to apply it while it
+/// loads: the activation need not be kept then.
+#[derive(Clone, Debug)]
+pub struct NormOnLoad {
+    /// N,C,D,H,W: the convolution's input.
+    pub z: View,
+    /// Normalisation of each segment of z; `None` leaves the segment as it is.
+    pub segments: Vec<Option<SegmentNorm>>,
 }
 
 #[repr(C)]
@@ -106,6 +117,18 @@ struct CombineParams {
     region_blocks: u32,
     first: u32,
     pad: [u32; 3],
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+struct TableParams {
+    rows: u32,
+    blocks: u32,
+    table_blocks: u32,
+    first_block: u32,
+    channels: u32,
+    slope: f32,
+    pad: [u32; 2],
 }
 
 /// A slot for the statistics of `z`: vec4 \[n\]\[block\]\[2\].
@@ -223,21 +246,54 @@ impl NormActivation {
         }
         let constants = [("IN", is_texture(l, self.z)), ("OUT", is_texture(l, self.a))];
         for region in l.tensors.regions(&[self.z, self.a]) {
-            let mut columns = columns(l, self.z, &region, self.slope);
+            let mut columns = columns(l, self.z, &region, self.norm.slope);
             let a = region.places[1];
             (columns.params.out_base, columns.params.out_stride) = (a.base, a.stride);
             columns.params.out_pitch = l.tensors.of(self.a).pitch;
             let bindings = vec![
                 Binding::read(region.places[0].slot),
-                Binding::read(self.stats),
-                self.gamma.read(),
-                self.beta.read(),
+                Binding::read(self.norm.stats),
+                self.norm.gamma.read(),
+                self.norm.beta.read(),
                 Binding::write(a.slot),
             ];
             let kernel = Kernel::with("norm/apply", &constants);
             columns.dispatch(l, &kernel, &bindings, 20, 32);
         }
         Ok(())
+    }
+}
+
+impl NormOnLoad {
+    /// Appends the making of the table, a dispatch a segment; vec4 \[n\]\[block of z\]\[5\].
+    pub fn lower(&self, l: &mut Lowering) -> SlotId {
+        let samples = l.tensors.of(self.z).samples;
+        let table_blocks = l.tensors.block_range(self.z).len() as u32;
+        let bytes = u64::from(samples * table_blocks) * 80;
+        let table = l.tensors.slots.buffer("norm on load", bytes, Lifetime::Transient);
+        let mut first_block = 0;
+        for (channels, norm) in l.tensors.segments(self.z).into_iter().zip(&self.segments) {
+            let blocks = blocks_of(channels);
+            let (rows, slope) = (samples * blocks, norm.map_or(1.0, |n| n.slope));
+            let params = TableParams {
+                rows,
+                blocks,
+                table_blocks,
+                first_block,
+                channels,
+                slope,
+                pad: [0; 2],
+            };
+            let kernel = Kernel::with("norm/table", &[("NORM", i64::from(norm.is_some()))]);
+            let mut bindings = vec![Binding::write(table)];
+            if let Some(norm) = norm {
+                bindings.extend([Binding::read(norm.stats), norm.gamma.read(), norm.beta.read()]);
+            }
+            let groups = [rows.div_ceil(64), 1, 1];
+            l.recording.dispatch(Dispatch::new(kernel, &params, bindings, groups));
+            first_block += blocks;
+        }
+        table
     }
 }
 
@@ -265,7 +321,7 @@ impl NormActivationBackward {
         let regions = l.tensors.regions(&views);
         let input = [("IN", is_texture(l, self.z)), ("TWO", two)];
         let filled = |l: &Lowering, region: &Region| {
-            let mut columns = columns(l, self.z, region, self.slope);
+            let mut columns = columns(l, self.z, region, self.norm.slope);
             let p = &mut columns.params;
             p.frozen = u32::from(self.frozen);
             (p.a_base, p.a_stride) = (region.places[1].base, region.places[1].stride);
@@ -273,9 +329,9 @@ impl NormActivationBackward {
             p.out_pitch = l.tensors.of(self.dz).pitch;
             let mut bindings = vec![
                 Binding::read(region.places[0].slot),
-                Binding::read(self.stats),
-                self.gamma.read(),
-                self.beta.read(),
+                Binding::read(self.norm.stats),
+                self.norm.gamma.read(),
+                self.norm.beta.read(),
                 Binding::read(region.places[1].slot),
             ];
             if let Some(b) = region.places.get(3) {

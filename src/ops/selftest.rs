@@ -207,10 +207,10 @@ impl Case {
         let mut l = Lowering { tensors: &mut tensors, recording: &mut recording, variant };
         Stage { from: x_host, to: x }.lower(&mut l);
         Stage { from: dy_host, to: dy }.lower(&mut l);
-        Conv3dForward { x, w, bias: None, y, geometry }.lower(&mut l)?;
+        Conv3dForward { x, on_load: None, w, bias: None, y, geometry }.lower(&mut l)?;
         let (dx_list, segments) = (vec![Some(dx)], ci.to_vec());
         Conv3dBackwardInput { dy, w, dx: dx_list, segments, geometry }.lower(&mut l)?;
-        Conv3dBackwardWeight { x, dy, dw, db: None, geometry }.lower(&mut l)?;
+        Conv3dBackwardWeight { x, on_load: None, dy, dw, db: None, geometry }.lower(&mut l)?;
         let plan = MemoryPlan::new(&tensors.slots, &[&recording]);
         let memory = Memory::new(gpu, &tensors.slots, &plan)?;
         host::upload(gpu, &memory, &tensors, x_host, &self.x)?;

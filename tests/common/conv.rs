@@ -6,8 +6,10 @@ use super::{Golden, Outcome, all, close, close_sampled, generated_input, nothing
 use asng_wgpu::gpu::{Caps, Gpu};
 use asng_wgpu::ops::ConvVariant;
 use asng_wgpu::ops::conv3d::{Conv3dBackwardInput, Conv3dBackwardWeight, Conv3dForward, Geometry};
+use asng_wgpu::ops::norm::{NormOnLoad, NormStatistics, SegmentNorm, statistics_slot};
 use asng_wgpu::ops::stage::Stage;
 use asng_wgpu::ops::tensor::{Storage, host};
+use asng_wgpu::reference::norm::Norm;
 
 /// One convolution with its inputs.
 pub struct Case {
@@ -20,9 +22,34 @@ pub struct Case {
     pub w: Vec<f32>,
     pub b: Option<Vec<f32>>,
     pub dy: Vec<f32>,
+    /// Normalisation of the last segment of x while it is loaded.
+    pub on_load: Option<LastNorm>,
+}
+
+/// Instance norm and leaky ReLU of a segment.
+pub struct LastNorm {
+    pub gamma: Vec<f32>,
+    pub beta: Vec<f32>,
+    pub slope: f32,
 }
 
 impl Case {
+    /// What the convolution's sums are taken over: x, its last segment normalised where that is asked for.
+    pub fn loaded(&self) -> Vec<f32> {
+        let Some(LastNorm { gamma, beta, slope }) = &self.on_load else { return self.x.clone() };
+        let wide = |values: &[f32]| values.iter().map(|&v| f64::from(v)).collect::<Vec<_>>();
+        let [n, ci, d, h, w] = self.x_shape.map(|e| e as usize);
+        let (voxels, last) = (d * h * w, gamma.len());
+        let norm = Norm { channels: last, voxels, slope: f64::from(*slope) };
+        let mut loaded = self.x.clone();
+        for sample in 0..n {
+            let range = ((sample + 1) * ci - last) * voxels..(sample + 1) * ci * voxels;
+            let a = norm.forward(&wide(&self.x[range.clone()]), &wide(gamma), &wide(beta));
+            loaded[range].iter_mut().zip(a).for_each(|(to, from)| *to = from as f32);
+        }
+        loaded
+    }
+
     /// Shape of the output.
     pub fn y_shape(&self) -> [usize; 5] {
         let [n, _, d, h, w] = self.x_shape;
@@ -77,13 +104,23 @@ pub fn run(
     let bias = b.flat(case.out_channels as usize);
     let dw = fence::flat(&mut b, case.w.len());
     let db = fence::flat(&mut b, case.out_channels as usize);
+    let last =
+        case.on_load.as_ref().map(|norm| (norm, b.flat(norm.gamma.len()), b.flat(norm.beta.len())));
     let mut l = b.lowering();
     Stage { from: x_host, to: x }.lower(&mut l);
+    let on_load = last.as_ref().map(|&(norm, gamma, beta)| {
+        let z = x.tensor.segment(case.segments.len() as u32 - 1);
+        let stats = statistics_slot(&mut l, z, KEEP);
+        NormStatistics { z, stats }.lower(&mut l);
+        let mut segments = vec![None; case.segments.len() - 1];
+        segments.push(Some(SegmentNorm { stats, gamma, beta, slope: norm.slope }));
+        NormOnLoad { z: x, segments }.lower(&mut l)
+    });
     Stage { from: dy_host, to: dy }.lower(&mut l);
     y.before(&mut l);
     dx.iter().for_each(|f| f.before(&mut l));
     let has_bias = case.b.as_ref().map(|_| bias);
-    Conv3dForward { x, w: weight, bias: has_bias, y: y.view(), geometry }
+    Conv3dForward { x, on_load, w: weight, bias: has_bias, y: y.view(), geometry }
         .lower(&mut l)
         .map_err(text)?;
     Conv3dBackwardInput {
@@ -95,7 +132,9 @@ pub fn run(
     }
     .lower(&mut l)
     .map_err(text)?;
-    Conv3dBackwardWeight { x, dy, dw, db: Some(db), geometry }.lower(&mut l).map_err(text)?;
+    Conv3dBackwardWeight { x, on_load, dy, dw, db: Some(db), geometry }
+        .lower(&mut l)
+        .map_err(text)?;
     y.after(&mut l);
     dx.iter().for_each(|f| f.after(&mut l));
     let memory = b.place(gpu)?;
@@ -104,6 +143,10 @@ pub fn run(
     gpu.write(&memory, weight.slot, 0, &case.w).map_err(text)?;
     if let Some(values) = &case.b {
         gpu.write(&memory, bias.slot, 0, values).map_err(text)?;
+    }
+    if let Some((norm, gamma, beta)) = last {
+        gpu.write(&memory, gamma.slot, 0, &norm.gamma).map_err(text)?;
+        gpu.write(&memory, beta.slot, 0, &norm.beta).map_err(text)?;
     }
     y.poison(gpu, &memory, &b)?;
     dx.iter().try_for_each(|f| f.poison(gpu, &memory, &b))?;
@@ -175,6 +218,7 @@ pub fn run_golden(golden: &Golden, gpu: &Gpu, variant: ConvVariant) -> Outcome {
         w: input("w", w_shape.iter().product())?,
         b: if has_bias { Some(input("b", out_channels)?) } else { None },
         dy: input("gy", x_shape[0] * out_channels * out.iter().product::<u32>())?,
+        on_load: None,
     };
     let got = run(gpu, gpu.caps(), variant, &case, Storage::Buffer)?;
     for (name, values) in [("y", &got.y), ("gx", &got.dx), ("gw", &got.dw), ("gb", &got.db)] {

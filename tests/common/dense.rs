@@ -10,7 +10,7 @@ use asng_wgpu::gpu::{Caps, Gpu, Memory, MemoryPlan, Program, Recording};
 use asng_wgpu::ops::ConvVariant;
 use asng_wgpu::ops::loss::{DiceCrossEntropy, DownsampleLabels, out_elements};
 use asng_wgpu::ops::norm::{
-    NormActivation, NormActivationBackward, NormStatistics, statistics_slot,
+    NormActivation, NormActivationBackward, NormStatistics, SegmentNorm, statistics_slot,
 };
 use asng_wgpu::ops::optimizer::{GradientNorm, OptimizerStep, Ranges, Rule, adam_hyper, sgd_hyper};
 use asng_wgpu::ops::tensor::{Storage, host};
@@ -56,26 +56,15 @@ pub fn norm(
     let (slope, frozen) = (case.slope, case.frozen);
     let mut l = b.lowering();
     let stats = statistics_slot(&mut l, z, KEEP);
+    let norm = SegmentNorm { stats, gamma, beta, slope };
     [a, dz].iter().for_each(|f| f.before(&mut l));
     if !frozen {
         NormStatistics { z, stats }.lower(&mut l);
     }
-    NormActivation { z, stats, gamma, beta, slope, a: a.view() }.lower(&mut l).map_err(text)?;
-    NormActivationBackward {
-        z,
-        stats,
-        gamma,
-        beta,
-        slope,
-        frozen,
-        da,
-        da2,
-        dz: dz.view(),
-        dgamma,
-        dbeta,
-    }
-    .lower(&mut l)
-    .map_err(text)?;
+    NormActivation { z, norm, a: a.view() }.lower(&mut l).map_err(text)?;
+    NormActivationBackward { z, norm, frozen, da, da2, dz: dz.view(), dgamma, dbeta }
+        .lower(&mut l)
+        .map_err(text)?;
     [a, dz].iter().for_each(|f| f.after(&mut l));
     let memory = b.place(gpu)?;
     let upload =

@@ -65,6 +65,7 @@ pub fn conv_case(
         w: random(2, ci * out_channels * taps),
         b: bias.then(|| random(3, out_channels)),
         dy: random(4, n * out_channels * out),
+        on_load: None,
     }
 }
 

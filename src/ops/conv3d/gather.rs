@@ -118,6 +118,8 @@ pub(super) struct Gather {
     pub y: View,
     pub w: ParamRef,
     pub bias: Option<ParamRef>,
+    /// Table of the normalisation of x, as [`super::Conv3dForward::on_load`].
+    pub on_load: Option<SlotId>,
     pub layout: WeightLayout,
     /// Steps between the weights of neighbouring taps along D, H, W.
     pub tap_strides: [u32; 3],
@@ -177,7 +179,10 @@ struct Params {
     tiles_w: u32,
     /// First output channel of the region: where its bias begins.
     bias_first: u32,
-    pad: [u32; 3],
+    /// Row of the table of the first sample and block, and rows from one sample to the next.
+    on_load_base: u32,
+    on_load_stride: u32,
+    pad: u32,
 }
 
 /// Lanes along w as a power of two; the others follow along h. As many as w has points: lanes along
@@ -312,7 +317,7 @@ impl Gather {
     fn class(&self, l: &Lowering, axes: &[Axis; 3], x: &Region, y: &Region) -> String {
         let list = |of: fn(&Axis) -> u32| axes.each_ref().map(of).map(|n| n.to_string()).join("x");
         format!(
-            "gather {} taps {} steps {} to {} points {} channels {}to{}{}",
+            "gather {} taps {} steps {} to {} points {} channels {}to{}{}{}",
             l.variant.name(),
             list(|a| a.count),
             list(|a| a.in_step.unsigned_abs()),
@@ -321,6 +326,7 @@ impl Gather {
             l.tensors.channels(self.x).min(x.blocks.len() as u32 * 4),
             self.co_count(l, y),
             if l.tensors.of(self.y).storage == Storage::Texture { " texture" } else { "" },
+            if self.on_load.is_some() { " normalised" } else { "" },
         )
     }
 
@@ -361,6 +367,7 @@ impl Gather {
         let x_edges = l.tensors.of(self.x).spatial;
         let Tensor { spatial: [y_d, y_h, _], pitch: y_w, .. } = *l.tensors.of(self.y);
         let (place_x, place_y) = (x.places[0], y.places[0]);
+        let on_load_stride = l.tensors.block_range(self.x).len() as u32;
         let mut params = Params {
             q,
             points,
@@ -389,7 +396,9 @@ impl Gather {
             shift,
             tiles_w: q[2].div_ceil(1 << shift),
             bias_first: y.blocks.start * 4,
-            pad: [0; 3],
+            on_load_base: first * on_load_stride + x.blocks.start,
+            on_load_stride,
+            pad: 0,
         };
         let texture = i64::from(l.tensors.of(self.y).storage == Storage::Texture);
         let (kernel, grid) = match tiling {
@@ -415,7 +424,12 @@ impl Gather {
                 let edges = brick.edges.map(i64::from);
                 let values = edges.into_iter().chain(steps).chain(taps.map(i64::from));
                 let mut constants: Vec<(&str, i64)> = names.into_iter().zip(values).collect();
-                constants.extend([("WIDTH", i64::from(brick.width)), ("TEXTURE", texture)]);
+                let norm = i64::from(self.on_load.is_some());
+                constants.extend([
+                    ("WIDTH", i64::from(brick.width)),
+                    ("TEXTURE", texture),
+                    ("NORM", norm),
+                ]);
                 let bricks: u32 = (0..3).map(|i| q[i].div_ceil(brick.edges[i])).product();
                 params.groups = samples * bricks;
                 let grid = linear_groups(u64::from(params.groups));
@@ -429,12 +443,13 @@ impl Gather {
             Some(b) => ParamRef { offset: b.offset, ..b }.read(),
             None => self.w.read(),
         };
-        let bindings = vec![
+        let mut bindings = vec![
             Binding::read(place_x.slot),
             Binding::read(packed),
             bias,
             Binding::write(place_y.slot),
         ];
+        bindings.extend(self.on_load.map(Binding::read));
         let tiles = co_blocks.div_ceil(tiling.blocks());
         let dispatch = Dispatch::new(kernel, &params, bindings, [grid[0], grid[1], tiles]);
         let tiled = Some(tiled.clone());

@@ -9,6 +9,7 @@ use super::stage::unroll;
 use super::tensor::View;
 use super::{Lowering, ParamRef};
 use crate::error::Result;
+use crate::gpu::SlotId;
 use gather::{Gather, WeightLayout};
 
 /// Kernel, stride and padding along D, H, W.
@@ -30,6 +31,9 @@ pub struct Geometry {
 pub struct Conv3dForward {
     /// Input, N,Ci,D,H,W (all segments concatenated).
     pub x: View,
+    /// What is done to x while it is loaded, as [`super::norm::NormOnLoad`] tabulates it, by a variant
+    /// that [`super::ConvVariant::normalises_on_load`].
+    pub on_load: Option<SlotId>,
     /// Weight, \[Co, Ci, kd, kh, kw\] (transposed: \[Ci, Co, kd, kh, kw\]).
     pub w: ParamRef,
     /// Bias, \[Co\].
@@ -60,6 +64,8 @@ pub struct Conv3dBackwardInput {
 pub struct Conv3dBackwardWeight {
     /// Input of the forward pass.
     pub x: View,
+    /// As in the forward pass.
+    pub on_load: Option<SlotId>,
     /// Gradient on the output.
     pub dy: View,
     /// Gradient on the weight, same shape.
@@ -121,14 +127,16 @@ impl Conv3dForward {
             WeightLayout { co_stride: ci * taps, ci_stride: taps, co_first: 0 }
         };
         let (mut x, mut geometry) = (self.x, self.geometry);
-        if let Some(unrolled) = geometry.unrolled(ci) {
+        let unrolled = geometry.unrolled(ci).filter(|_| self.on_load.is_none());
+        if let Some(unrolled) = unrolled {
             x = unroll(l, x, geometry.kernel[2])?;
             layout.ci_stride = 1;
             geometry = unrolled;
         }
         let axes = std::array::from_fn(|i| geometry.forward_axis(i, input[i], output[i]));
         let tap_strides = self.geometry.tap_strides();
-        Gather { x, y: self.y, w: self.w, bias: self.bias, layout, tap_strides, axes }.lower(l)
+        let Conv3dForward { y, w, bias, on_load, .. } = *self;
+        Gather { x, y, w, bias, on_load, layout, tap_strides, axes }.lower(l)
     }
 }
 
@@ -153,8 +161,8 @@ impl Conv3dBackwardInput {
                 let axes =
                     std::array::from_fn(|i| self.geometry.backward_axis(i, input[i], output[i]));
                 let tap_strides = self.geometry.tap_strides();
-                Gather { x: self.dy, y: dx, w: self.w, bias: None, layout, tap_strides, axes }
-                    .lower(l)?;
+                let (x, w, bias, on_load) = (self.dy, self.w, None, None);
+                Gather { x, y: dx, w, bias, on_load, layout, tap_strides, axes }.lower(l)?;
             }
             co_first += segment;
         }

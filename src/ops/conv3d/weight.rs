@@ -4,7 +4,7 @@ use super::gather::lane_shift;
 use super::tile::{SMALL, is_winograd};
 use super::{Conv3dBackwardWeight, Geometry};
 use crate::error::Result;
-use crate::gpu::{Binding, Dispatch, Kernel, Lifetime, linear_groups};
+use crate::gpu::{Binding, Dispatch, Kernel, Lifetime, SlotId, linear_groups};
 use crate::ops::stage::unroll;
 use crate::ops::tensor::{Region, Storage, View, blocks_of};
 use crate::ops::{ConvVariant, Lowering, ParamRef};
@@ -63,6 +63,9 @@ struct WeightGradient<'a> {
     dy: View,
     dw: &'a ParamRef,
     geometry: Geometry,
+    /// Table of the normalisation of x, or, where `transposed`, of dy.
+    on_load: Option<SlotId>,
+    transposed: bool,
     /// Steps between the weights of neighbouring input channels, and of taps along D, H, W.
     ci_stride: u32,
     tap_strides: [u32; 3],
@@ -136,6 +139,9 @@ struct SimtParams {
     groups: u32,
     row_first: u32,
     co_blocks: u32,
+    on_load_base: u32,
+    on_load_stride: u32,
+    pad: [u32; 2],
 }
 
 #[repr(C)]
@@ -167,10 +173,14 @@ impl Conv3dBackwardWeight {
             dy,
             dw: &self.dw,
             geometry: self.geometry,
+            on_load: self.on_load,
+            transposed: self.geometry.transposed,
             ci_stride: self.geometry.taps(),
             tap_strides: self.geometry.tap_strides(),
         };
-        if let Some(unrolled) = self.geometry.unrolled(l.tensors.channels(x)) {
+        let channels = l.tensors.channels(x);
+        let unrolled = self.geometry.unrolled(channels).filter(|_| self.on_load.is_none());
+        if let Some(unrolled) = unrolled {
             gradient.x = unroll(l, x, self.geometry.kernel[2])?;
             gradient.geometry = unrolled;
             gradient.ci_stride = 1;
@@ -237,6 +247,9 @@ impl WeightGradient<'_> {
         let q = l.tensors.of(self.dy).spatial;
         let points = u64::from(end - first) * u64::from(q.iter().product::<u32>());
         let flops = 2 * points * co_here * u64::from(ci_total.min(ci_blocks * 4) * taps);
+        let (normalised, region) = if self.transposed { (self.dy, y) } else { (self.x, x) };
+        let on_load_stride = l.tensors.block_range(normalised).len() as u32;
+        let on_load_base = first * on_load_stride + region.blocks.start;
         let operands = Operands {
             flops,
             samples: end - first,
@@ -248,6 +261,8 @@ impl WeightGradient<'_> {
             x_stride: place_x.stride,
             y_base: place_y.base + (first - y.samples.start) * place_y.stride,
             y_stride: place_y.stride,
+            on_load_base,
+            on_load_stride,
         };
         let pieces = flops.div_ceil(l.tensors.caps().work.flops).max(1) as u32;
         let launch = |l: &Lowering, rows: Range<u32>| match l.variant {
@@ -266,7 +281,9 @@ impl WeightGradient<'_> {
             let count = a_piece.min(rows - first);
             let Launch { kernel, params, groups, .. } = launch(l, first..first + count);
             let slots = [place_x.slot, place_y.slot].map(Binding::read);
-            let bindings = slots.into_iter().chain([Binding::write(partial)]).collect();
+            let table = self.on_load.map(Binding::read);
+            let bindings =
+                slots.into_iter().chain([Binding::write(partial)]).chain(table).collect();
             let part = |whole: u64| whole * u64::from(count) / u64::from(rows);
             let (flops, bytes) = (part(flops), part(bytes_read));
             let tiled = None;
@@ -339,8 +356,19 @@ impl WeightGradient<'_> {
             groups,
             row_first: rows.start,
             co_blocks: o.co_blocks,
+            on_load_base: o.on_load_base,
+            on_load_stride: o.on_load_stride,
+            pad: [0; 2],
         };
-        let constants = [("KH", kh), ("KW", kw), ("SH", sh), ("SW", sw)];
+        let normalises = |operand| u32::from(self.on_load.is_some() && self.transposed == operand);
+        let constants = [
+            ("KH", kh),
+            ("KW", kw),
+            ("SH", sh),
+            ("SW", sw),
+            ("NORM_X", normalises(false)),
+            ("NORM_DY", normalises(true)),
+        ];
         let kernel = Kernel::with("conv3d/weight_simt", &constants.map(|(k, v)| (k, i64::from(v))));
         let partials = Partials { t_blocks: 4, c_blocks: 1, chunks, order: [0, 1, 2] };
         let params = bytemuck::bytes_of(&params).to_vec();
@@ -419,6 +447,8 @@ struct Operands {
     x_stride: u32,
     y_base: u32,
     y_stride: u32,
+    on_load_base: u32,
+    on_load_stride: u32,
 }
 
 /// The kernel on some of the rows.
