@@ -147,7 +147,7 @@ fn loss_row(bench: &mut Bench) -> Result<()> {
     let out = rig.values(u64::from(out_elements(classes))).slot;
     let (weight, batch_dice, out_offset) = (1.0, false, 0);
     DiceCrossEntropy { logits, labels, dlogits, weight, batch_dice, out, out_offset }
-        .lower(&mut rig.lowering());
+        .lower(&mut rig.lowering())?;
     let ready = rig.ready(&bench.gpu)?;
     bench.row(case, Against::Copy, &ready).map(|_| ())
 }

@@ -162,7 +162,8 @@ fn of_losses(caps: &Caps) -> Kernels {
                 let (weight, out_offset) = (1.0, 0);
                 let l = &mut b.lowering();
                 DiceCrossEntropy { logits, labels, dlogits, weight, batch_dice, out, out_offset }
-                    .lower(l);
+                    .lower(l)
+                    .unwrap();
             }
         }
     }

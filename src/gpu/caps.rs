@@ -42,11 +42,11 @@ pub struct WorkLimits {
 }
 
 impl WorkLimits {
-    /// At 0.2 TFLOP/s and 20 GB/s, below which a GPU counts as slow; at the 40 GFLOP/s and 2 GB/s of a
-    /// software device on two cores.
+    /// At 0.2 TFLOP/s and 20 GB/s, below which a GPU counts as slow; at the 26 GFLOP/s and 1.4 GB/s that
+    /// the slowest kernels of a software device reach on two slow cores.
     pub fn of(cpu: bool) -> Self {
         match cpu {
-            true => WorkLimits { flops: 2_000_000_000, bytes: 100_000_000 },
+            true => WorkLimits { flops: 1_300_000_000, bytes: 70_000_000 },
             false => WorkLimits { flops: 10_000_000_000, bytes: 1_000_000_000 },
         }
     }

@@ -243,7 +243,7 @@ fn record_pass(
             out: losses.slot,
             out_offset: losses.offset(pass, head),
         }
-        .lower(l);
+        .lower(l)?;
     }
     if let Some(backward) = backward {
         l.recording.commands.push(Command::Clear(backward.gradient));

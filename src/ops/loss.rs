@@ -1,10 +1,12 @@
 //! Cross entropy plus soft Dice (nnU-Net v1, DC_and_CE_loss), and labels for lower heads.
 
 use super::Lowering;
+use super::stage::Stage;
 use super::tensor::{Storage, View, blocks_of};
+use crate::error::Result;
 use crate::gpu::{Binding, Dispatch, Kernel, Lifetime, SlotId, linear_groups};
 
-/// Voxels that one workgroup of the sums takes.
+/// Voxels that one workgroup takes.
 const GROUP_VOXELS: u32 = 2048;
 
 /// Nearest-label downsampling, u32 \[n\]\[d\]\[h\]\[w\].
@@ -59,6 +61,9 @@ struct BackwardParams {
     weight: f32,
     edges: [u32; 3],
     inverse_count: f32,
+    invocations: u32,
+    out_pitch: u32,
+    pad: [u32; 2],
 }
 
 impl DownsampleLabels {
@@ -77,7 +82,10 @@ impl DownsampleLabels {
 
 impl DiceCrossEntropy {
     /// Appends sums, their reduction, the loss, and the gradient.
-    pub fn lower(&self, l: &mut Lowering) {
+    ///
+    /// # Errors
+    /// [`crate::Error::Device`] when a tensor exceeds the device's limits.
+    pub fn lower(&self, l: &mut Lowering) -> Result<()> {
         let tensor = l.tensors.of(self.logits);
         let (samples, [d, h, w]) = (tensor.samples, tensor.spatial);
         let classes = l.tensors.channels(self.logits);
@@ -121,11 +129,33 @@ impl DiceCrossEntropy {
             vec![Binding::read(sums), Binding::write(coefficients), Binding::write(self.out)];
         let kernel = Kernel::plain("loss/dice_ce_finish");
         l.recording.dispatch(Dispatch::new(kernel, &params, bindings, [1, 1, 1]));
-        let Some(dlogits) = self.dlogits else { return };
+        let Some(dlogits) = self.dlogits else { return Ok(()) };
+        // The kernel writes all classes of a voxel into one slot.
+        let staging = l.tensors.add_staging(dlogits)?.filter(|&staging| {
+            l.tensors.regions(&[staging]).iter().all(|r| r.blocks.len() as u32 == blocks)
+        });
+        match staging {
+            Some(staging) => {
+                self.backward(l, coefficients, staging);
+                Stage { from: staging, to: dlogits }.lower(l);
+            }
+            None => self.backward(l, coefficients, dlogits),
+        }
+        Ok(())
+    }
+
+    /// Appends the gradient on the logits.
+    fn backward(&self, l: &mut Lowering, coefficients: SlotId, dlogits: View) {
+        let tensor = l.tensors.of(self.logits);
+        let (samples, [d, h, w]) = (tensor.samples, tensor.spatial);
+        let classes = l.tensors.channels(self.logits);
+        let blocks = blocks_of(classes);
+        let voxels = d * h * w;
+        let invocations = voxels.div_ceil(GROUP_VOXELS) * 64;
         let texture = l.tensors.of(dlogits).storage == Storage::Texture;
         for region in l.tensors.regions(&[self.logits, dlogits]) {
             let [from, to] = region.places[..] else { continue };
-            let total = region.samples.len() as u32 * voxels;
+            let total = region.samples.len() as u32 * invocations;
             let params = BackwardParams {
                 voxels,
                 base: from.base,
@@ -137,6 +167,9 @@ impl DiceCrossEntropy {
                 weight: self.weight,
                 edges: [d, h, w],
                 inverse_count: (1.0 / (f64::from(samples) * f64::from(voxels))) as f32,
+                invocations,
+                out_pitch: l.tensors.of(dlogits).pitch,
+                pad: [0; 2],
             };
             let bindings = vec![
                 Binding::read(from.slot),
@@ -144,14 +177,18 @@ impl DiceCrossEntropy {
                 Binding::read(coefficients),
                 Binding::write(to.slot),
             ];
-            let mut constants = constants.to_vec();
-            constants.push(("TEXTURE", i64::from(texture)));
+            let constants = [
+                ("CLASSES", i64::from(classes)),
+                ("BLOCKS", i64::from(blocks)),
+                ("TEXTURE", i64::from(texture)),
+            ];
             let kernel = Kernel::with("loss/dice_ce_backward", &constants);
             let grid = linear_groups(u64::from(total).div_ceil(64));
-            let bytes = u64::from(total) * u64::from(32 * blocks + 4);
+            let count = region.samples.len() as u64 * u64::from(voxels);
+            let bytes = count * u64::from(32 * blocks + 4);
             l.recording.dispatch(
                 Dispatch::new(kernel, &params, bindings, grid)
-                    .work(u64::from(total) * u64::from(classes) * 12, bytes),
+                    .work(count * u64::from(classes) * 12, bytes),
             );
         }
     }

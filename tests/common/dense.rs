@@ -190,8 +190,10 @@ pub fn loss(
     };
     let mut l = b.lowering();
     dlogits.before(&mut l);
-    op.lower(&mut l);
-    DiceCrossEntropy { dlogits: None, out_offset: second as u32, ..op }.lower(&mut l);
+    op.lower(&mut l).map_err(text)?;
+    DiceCrossEntropy { dlogits: None, out_offset: second as u32, ..op }
+        .lower(&mut l)
+        .map_err(text)?;
     dlogits.after(&mut l);
     let memory = b.place(gpu)?;
     host::upload(gpu, &memory, &b.tensors, logits, case.logits).map_err(text)?;
