@@ -484,10 +484,13 @@ fn optimizers() {
                 );
             }
         }
-        // Bindings of 256 elements: the ranges are cut.
-        let caps = Caps { max_binding_bytes: 1024, ..caps.clone() };
-        let outcome = steps(adam, amsgrad, 12.0, 1001, vec![(0, 1001)], &caps);
-        failures.extend(outcome.err().map(|e| format!("in pieces: {adam} {amsgrad}: {e}")));
+        // Bindings of 256 elements, and little work a dispatch: the ranges are cut.
+        let bound = Caps { max_binding_bytes: 1024, ..caps.clone() };
+        let cut = Caps { work: WorkLimits { flops: 1, bytes: 1 }, ..caps.clone() };
+        for caps in [bound, cut] {
+            let outcome = steps(adam, amsgrad, 12.0, 1001, vec![(0, 1001)], &caps);
+            failures.extend(outcome.err().map(|e| format!("in pieces: {adam} {amsgrad}: {e}")));
+        }
     }
     // More than one workgroup of partial sums of the norm.
     failures.extend(steps(false, false, 12.0, 20_000, vec![(0, 20_000)], caps).err());

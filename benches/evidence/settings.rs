@@ -135,6 +135,7 @@ struct Search {
     step: &'static str,
     variables: &'static str,
     after: &'static str,
+    lambda: u64,
 }
 
 /// Mode `shared`, all else as in the paper.
@@ -150,21 +151,21 @@ const SHARED: Search = Search {
     step: "1",
     variables: "all",
     after: "distribution",
+    lambda: 2,
 };
 
-/// A start at nnU-Net's policy, a step by each candidate, and an early end.
-const EARLY: Search = Search {
-    name: "asng warm each early",
+/// A start at nnU-Net's policy, a step by each candidate, an early end, a small first step, and luck that
+/// both candidates share.
+const CAREFUL: Search = Search {
+    name: "asng warm each early small common",
     epochs: EPOCHS_EARLY,
     init: "default",
     updates: "each",
     until: "0.4",
+    draws: "common",
+    step: "0.1",
     ..SHARED
 };
-
-/// The same with a smaller first step, and luck that both candidates share.
-const CAREFUL: Search =
-    Search { name: "asng warm each early small common", draws: "common", step: "0.1", ..EARLY };
 
 /// The same with a judgement every 4th iteration.
 const SPARSE: Search = Search {
@@ -174,29 +175,35 @@ const SPARSE: Search = Search {
     ..CAREFUL
 };
 
+/// The same from nearer to nnU-Net's policy, of which the most probable policy goes on: the defaults.
+const PRESET: Search = Search {
+    name: "asng careful every 4, mass 0.9, then its policy",
+    init: "near",
+    after: "policy",
+    ..SPARSE
+};
+
 /// The search as published, and changes that stay true to it.
-const SEARCHES: [Search; 11] = [
+const SEARCHES: [Search; 10] = [
     SHARED,
     Search { name: "asng paper", mode: "paper", ..SHARED },
-    Search { name: "asng each", updates: "each", ..SHARED },
-    Search { name: "asng warm", init: "default", ..SHARED },
-    EARLY,
     CAREFUL,
     SPARSE,
+    Search { name: "asng uniform, careful every 4", init: "uniform", ..SPARSE },
     Search { name: "asng careful, then its policy", after: "policy", ..CAREFUL },
     Search { name: "asng careful, mass 0.9", init: "near", ..CAREFUL },
+    PRESET,
     Search {
-        name: "asng careful every 4, mass 0.9, then its policy",
-        init: "near",
-        after: "policy",
-        ..SPARSE
-    },
-    Search {
-        name: "asng probabilities",
-        draws: "common",
-        step: "0.3",
+        name: "asng careful every 4, mass 0.9, probabilities, then its policy",
         variables: "probabilities",
-        ..EARLY
+        ..PRESET
+    },
+    // Each candidate makes a weight step, so half of the iterations do.
+    Search {
+        name: "asng careful every 4, mass 0.9, four candidates, then its policy",
+        epochs: EPOCHS_SPARSE / 2,
+        lambda: 4,
+        ..PRESET
     },
 ];
 
@@ -222,6 +229,8 @@ impl Search {
             ("--after-search", self.after),
         ];
         let pairs = pairs.iter().flat_map(|(flag, value)| [*flag, *value]);
-        std::iter::once("--no-mirror").chain(pairs).map(String::from).collect()
+        let flags = std::iter::once("--no-mirror").chain(pairs).map(String::from);
+        let lambda = (self.lambda != SHARED.lambda).then(|| self.lambda.to_string());
+        flags.chain(lambda.into_iter().flat_map(|n| ["--lambda".to_owned(), n])).collect()
     }
 }

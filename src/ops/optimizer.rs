@@ -70,6 +70,9 @@ pub struct Average {
     pub len: u64,
 }
 
+/// Values that a step reads and writes of one parameter, at most: gradient, parameter, three moments.
+const ELEMENT_PARTS: u64 = 9;
+
 /// The values of one Adam step, t = 1, 2, ...; betas 0.9 and 0.999. `clip` 0 is off.
 pub fn adam_hyper(lr: f64, weight_decay: f64, clip: f64, t: u64) -> [f32; 8] {
     let power = t.min(i32::MAX as u64) as i32;
@@ -85,9 +88,9 @@ pub fn sgd_hyper(lr: f64, weight_decay: f64, momentum: f64, clip: f64, t: u64) -
     [lr as f32, wd, mu, clip as f32, first_step, 0.0, 0.0, 0.0]
 }
 
-/// Cuts ranges so that each piece can be bound.
-fn pieces(ranges: &Ranges, max_binding_bytes: u64) -> Vec<(u64, u64)> {
-    let most = (max_binding_bytes / 4 / 64 * 64).max(64);
+/// Cuts ranges into pieces of at most so many bytes, so that each can be bound.
+fn pieces(ranges: &Ranges, most_bytes: u64) -> Vec<(u64, u64)> {
+    let most = (most_bytes / 4 / 64 * 64).max(64);
     let mut list = Vec::new();
     for &(start, len) in ranges {
         let mut done = 0;
@@ -136,7 +139,10 @@ impl OptimizerStep {
     pub fn lower(&self, l: &mut Lowering) {
         let trial = i64::from(self.trial.is_some());
         let state = |slot| if trial == 1 { Binding::read(slot) } else { Binding::write(slot) };
-        for piece in pieces(&self.ranges, l.tensors.caps().max_binding_bytes) {
+        let caps = l.tensors.caps();
+        // An element's parts all count as work.
+        let most_bytes = caps.max_binding_bytes.min(caps.work.bytes / ELEMENT_PARTS);
+        for piece in pieces(&self.ranges, most_bytes) {
             let mut bindings = vec![
                 bound(Binding::read(self.gradient), piece),
                 Binding::read(self.hyper),
@@ -158,7 +164,7 @@ impl OptimizerStep {
             bindings.extend(self.trial.map(|slot| bound(Binding::write(slot), piece)));
             let params = [piece.1.div_ceil(4) as u32, 0, 0, 0];
             let grid = linear_groups(piece.1.div_ceil(256));
-            let bytes = piece.1 * 4 * 9;
+            let bytes = piece.1 * 4 * ELEMENT_PARTS;
             l.recording
                 .dispatch(Dispatch::new(kernel, &params, bindings, grid).work(piece.1 * 14, bytes));
         }
