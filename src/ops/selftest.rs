@@ -3,6 +3,7 @@
 //! passes.
 
 use super::conv3d::{Conv3dBackwardInput, Conv3dBackwardWeight, Conv3dForward, Geometry};
+use super::norm::{NormOnLoad, NormStatistics, SegmentNorm, statistics_slot};
 use super::stage::Stage;
 use super::tensor::{Storage, Tensors, host};
 use super::{ConvVariant, Lowering, ParamRef};
@@ -15,6 +16,8 @@ const TOLERANCE: f64 = 1e-5;
 const N: usize = 2;
 const CI: usize = 6;
 const CO: usize = 9;
+/// Slope of the activation below 0.
+const SLOPE: f64 = 0.01;
 /// Edges of the input: odd ones, and one longer than a row of lanes.
 const EDGES: [u32; 3] = [3, 6, 18];
 
@@ -76,9 +79,10 @@ fn geometries() -> [Geometry; 3] {
 /// # Errors
 /// [`Error::Device`] saying which result is wrong by how much, or what the device refused.
 pub fn check(gpu: &Gpu, variant: ConvVariant) -> Result<()> {
-    for geometry in geometries() {
-        let case = Case::new(geometry);
-        let (expected, got) = (case.expected(), case.run(gpu, variant)?);
+    let loads = if variant.normalises_on_load() { &[false, true][..] } else { &[false] };
+    let cases = geometries().into_iter().flat_map(|g| loads.iter().map(move |&n| Case::new(g, n)));
+    for case in cases {
+        let (geometry, expected, got) = (case.geometry, case.expected(), case.run(gpu, variant)?);
         let names = ["forward pass", "input gradient", "weight gradient"];
         for ((name, expected), got) in names.iter().zip(&expected).zip(&got) {
             let top = expected.iter().fold(0f64, |m, v| m.max(v.abs()));
@@ -87,10 +91,11 @@ pub fn check(gpu: &Gpu, variant: ConvVariant) -> Result<()> {
             let worst = off.fold(0f64, |m, d| if d <= m { m } else { d });
             if worst > TOLERANCE * top || worst.is_nan() {
                 return Err(Error::Device(format!(
-                    "the {name} of a {}convolution (kernel {:?}, stride {:?}) is off by {:.1e} of \
+                    "the {name} of a {}convolution {}(kernel {:?}, stride {:?}) is off by {:.1e} of \
                      its largest value on '{}' in the variant '{}'; update the driver, or choose \
                      another adapter with --device",
                     if geometry.transposed { "transposed " } else { "" },
+                    if case.normalised { "that normalises " } else { "" },
                     geometry.kernel,
                     geometry.stride,
                     worst / top,
@@ -107,7 +112,11 @@ pub fn check(gpu: &Gpu, variant: ConvVariant) -> Result<()> {
 struct Case {
     geometry: Geometry,
     output: [u32; 3],
+    /// Whether x is normalised and activated while it is loaded.
+    normalised: bool,
     x: Vec<f32>,
+    /// Scale and shift of each input channel.
+    affine: [Vec<f32>; 2],
     w: Vec<f32>,
     dy: Vec<f32>,
 }
@@ -127,20 +136,41 @@ fn values(count: usize, start: u32) -> Vec<f32> {
 }
 
 impl Case {
-    fn new(geometry: Geometry) -> Self {
+    fn new(geometry: Geometry, normalised: bool) -> Self {
         let output = geometry.output(EDGES);
         Case {
             geometry,
             output,
+            normalised,
+            affine: [4, 5].map(|start| values(CI, start)),
             x: values(N * CI * volume(EDGES), 1),
             w: values(CI * CO * volume(geometry.kernel), 2),
             dy: values(N * CO * volume(output), 3),
         }
     }
 
+    /// What the sums are taken over: x, or its activation.
+    fn loaded(&self) -> Vec<f64> {
+        let wide: Vec<f64> = self.x.iter().map(|&v| f64::from(v)).collect();
+        if !self.normalised {
+            return wide;
+        }
+        let voxels = volume(EDGES);
+        let mut loaded = Vec::with_capacity(wide.len());
+        for (row, z) in wide.chunks(voxels).enumerate() {
+            let mean = z.iter().sum::<f64>() / voxels as f64;
+            let variance = z.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / voxels as f64;
+            let [scale, shift] = [0, 1].map(|i| f64::from(self.affine[i][row % CI]));
+            let affine = |v: &f64| scale * (v - mean) / (variance + 1e-5).sqrt() + shift;
+            loaded.extend(z.iter().map(affine).map(|n| if n > 0.0 { n } else { n * SLOPE }));
+        }
+        loaded
+    }
+
     /// Forward pass, input gradient, weight gradient: every product once, into all three sums.
     fn expected(&self) -> [Vec<f64>; 3] {
         let Geometry { kernel, stride, padding, transposed } = self.geometry;
+        let loaded = self.loaded();
         let mut y = vec![0f64; self.dy.len()];
         let mut dx = vec![0f64; self.x.len()];
         let mut dw = vec![0f64; self.w.len()];
@@ -170,7 +200,8 @@ impl Case {
                             let yi = (n * CO + co) * volume(self.output) + output;
                             let pair = if transposed { ci * CO + co } else { co * CI + ci };
                             let wi = pair * taps + tap;
-                            let [x, w, dy] = [self.x[xi], self.w[wi], self.dy[yi]].map(f64::from);
+                            let [w, dy] = [self.w[wi], self.dy[yi]].map(f64::from);
+                            let x = loaded[xi];
                             y[yi] += x * w;
                             dx[xi] += dy * w;
                             dw[wi] += dy * x;
@@ -197,25 +228,36 @@ impl Case {
         let dy = add("dy operand", &co, self.output, operand)?;
         let y = add("y", &co, self.output, Storage::Buffer)?;
         let dx = add("dx", &ci, EDGES, Storage::Buffer)?;
-        let bytes = (self.w.len() as u64 * 4).next_multiple_of(256);
-        let mut flat = |name| {
-            let slot = tensors.slots.buffer(name, bytes, keep);
-            ParamRef { slot, offset: 0, len: self.w.len() as u64 }
+        let mut flat = |name, len: usize| {
+            let bytes = (len as u64 * 4).next_multiple_of(256);
+            ParamRef { slot: tensors.slots.buffer(name, bytes, keep), offset: 0, len: len as u64 }
         };
-        let (w, dw) = (flat("w"), flat("dw"));
+        let [w, dw] = ["w", "dw"].map(|name| flat(name, self.w.len()));
+        let [gamma, beta] = ["gamma", "beta"].map(|name| flat(name, CI));
         let mut recording = Recording::new();
         let mut l = Lowering { tensors: &mut tensors, recording: &mut recording, variant };
         Stage { from: x_host, to: x }.lower(&mut l);
         Stage { from: dy_host, to: dy }.lower(&mut l);
-        Conv3dForward { x, on_load: None, w, bias: None, y, geometry }.lower(&mut l)?;
+        let on_load = self.normalised.then(|| {
+            let stats = statistics_slot(&mut l, x, keep);
+            NormStatistics { z: x, stats }.lower(&mut l);
+            let norm = SegmentNorm { stats, gamma, beta, slope: SLOPE as f32 };
+            NormOnLoad { z: x, segments: vec![Some(norm)] }.lower(&mut l)
+        });
+        Conv3dForward { x, on_load, w, bias: None, y, geometry }.lower(&mut l)?;
         let (dx_list, segments) = (vec![Some(dx)], ci.to_vec());
         Conv3dBackwardInput { dy, w, dx: dx_list, segments, geometry }.lower(&mut l)?;
-        Conv3dBackwardWeight { x, on_load: None, dy, dw, db: None, geometry }.lower(&mut l)?;
+        Conv3dBackwardWeight { x, on_load, dy, dw, db: None, geometry }.lower(&mut l)?;
         let plan = MemoryPlan::new(&tensors.slots, &[&recording]);
         let memory = Memory::new(gpu, &tensors.slots, &plan)?;
         host::upload(gpu, &memory, &tensors, x_host, &self.x)?;
         host::upload(gpu, &memory, &tensors, dy_host, &self.dy)?;
         gpu.write(&memory, w.slot, 0, &self.w)?;
+        if self.normalised {
+            for (to, values) in [gamma, beta].into_iter().zip(&self.affine) {
+                gpu.write(&memory, to.slot, 0, values)?;
+            }
+        }
         Program::new(gpu, &memory, &recording)?.submit(gpu)?;
         Ok([
             host::download(gpu, &memory, &tensors, y)?,
