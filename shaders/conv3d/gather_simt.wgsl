@@ -27,10 +27,13 @@ var<workgroup> sh_w: array<vec4<f32>, {{ [KH * KW * 32, 1] | max }}>;
 
 @compute @workgroup_size({{ THREADS }})
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
-    let number = group.y * 32768u + group.x;
-    if number >= p.groups {
+    let every = group.y * 32768u + group.x;
+    if every >= p.groups {
         return;
     }
+    // Neighbouring workgroups write what lies side by side.
+    let corner = every % p.corners;
+    let number = every / p.corners;
     let bricks_w = (p.q_w + {{ BW - 1 }}u) / {{ BW }}u;
     let bricks_h = (p.q_h + {{ BH - 1 }}u) / {{ BH }}u;
     let bricks_d = (p.q_d + {{ BD - 1 }}u) / {{ BD }}u;
@@ -73,7 +76,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         for (var td = 0u; td < {{ KD }}u; td++) {
             // The weights of the plane before must have been used by all.
             workgroupBarrier();
-            let packed = ((tile * p.ci_blocks + ci) * {{ KD }}u + td) * {{ KH * KW * 32 }}u;
+            let packed = (((tile * p.ci_blocks + ci) * {{ KD }}u + td) * p.corners + corner) * {{ KH * KW * 32 }}u;
             for (var i = local; i < {{ KH * KW * 32 }}u; i += {{ THREADS }}u) {
                 sh_w[i] = weights[packed + i];
             }
@@ -99,13 +102,14 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     if qd >= p.q_d || qh >= p.q_h {
         return;
     }
+    let first = first_of(corner);
 {% for t in range(2) %}
     {
         let block = tile * 8u + co * 2u + {{ t }}u;
         let b = bias_of(block);
 {% for v in range(WIDTH) %}
         if block < p.co_blocks && q0_w + b_w + {{ v }}u < p.q_w {
-            store(n, vec3(q0_w + b_w + {{ v }}u, qh, qd), block, a{{ v }}_{{ t }} + b);
+            store(n, first, vec3(q0_w + b_w + {{ v }}u, qh, qd), block, a{{ v }}_{{ t }} + b);
         }
 {% endfor %}
     }

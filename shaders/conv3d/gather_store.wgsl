@@ -1,6 +1,6 @@
 // Part of the gather kernels: parameters, bias and the store of one vec4 of output.
 //
-// y[q * out_step + out_offset], channel blocks, in a buffer (index
+// y[q * out_step + out_offset + c], c one of the outputs to which a point scatters, channel blocks, in a buffer (index
 // (((y_base + n * y_stride + block) * D + d) * H + h) * W + w) or in a texture.
 struct Params {
     q_d: u32, q_h: u32, q_w: u32, points: u32,
@@ -12,7 +12,8 @@ struct Params {
     out_step_d: u32, out_step_h: u32, out_step_w: u32, groups: u32,
     out_offset_d: u32, out_offset_h: u32, out_offset_w: u32, x_h: u32,
     x_w: u32, kw: u32, shift: u32, tiles_w: u32,
-    bias_first: u32, on_load_base: u32, on_load_stride: u32, pad0: u32,
+    bias_first: u32, on_load_base: u32, on_load_stride: u32, corners: u32,
+    scatter_d: u32, scatter_h: u32, scatter_w: u32, pad0: u32,
 }
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(3) var<storage, read> bias: array<f32>;
@@ -34,11 +35,17 @@ fn bias_of(block: u32) -> vec4<f32> {
     return b;
 }
 
+// Where (w, h, d) the outputs of a corner lie, of which point q's is q * out_step further.
+fn first_of(corner: u32) -> vec3<u32> {
+    let c = vec3(corner % p.scatter_w, corner / p.scatter_w % p.scatter_h, corner / (p.scatter_w * p.scatter_h));
+    return c + vec3(p.out_offset_w, p.out_offset_h, p.out_offset_d);
+}
+
 // q: output point (w, h, d).
-fn store(n: u32, q: vec3<u32>, block: u32, value: vec4<f32>) {
-    let d = q.z * p.out_step_d + p.out_offset_d;
-    let h = q.y * p.out_step_h + p.out_offset_h;
-    let w = q.x * p.out_step_w + p.out_offset_w;
+fn store(n: u32, first: vec3<u32>, q: vec3<u32>, block: u32, value: vec4<f32>) {
+    let d = q.z * p.out_step_d + first.z;
+    let h = q.y * p.out_step_h + first.y;
+    let w = q.x * p.out_step_w + first.x;
     let z = (p.y_base + n * p.y_stride + block) * p.y_d + d;
 {% if TEXTURE == 1 %}
     textureStore(y, vec3(i32(w), i32(h), i32(z)), value);

@@ -2,8 +2,8 @@
 //   w[t] x[q * in_step + t + in_offset], zero outside x.
 //
 // One kernel for the forward convolution, its input gradient (flipped taps; for stride 2 one
-// dispatch a parity class of the input voxel), the transposed convolution (one dispatch a tap)
-// and its input gradient: only the packed taps and the steps differ.
+// dispatch a parity class of the input voxel), the transposed convolution (a point scatters to as
+// many outputs as there are taps) and its input gradient: only the packed taps and the steps differ.
 //
 // x: rgba32float texture, texel (w, h, ((n * x_stride + x_base + block) * D + d)), 4 channels.
 // weights: rgba32float texture, packed by conv3d/pack with taps in the order d, w, h; vec4 i at
@@ -11,7 +11,8 @@
 // A workgroup is one subgroup (lanes 2^shift along w, the rest along h); a lane has {{ ROWS }}
 // neighbours along h, times {{ T }} channel blocks. A row of x that several taps need is loaded once;
 // a lane holds one vec4 of weights that all take by broadcast.
-// Workgroups: x tiles of w and h, y samples and d, z channel tiles.
+// Workgroups: x the outputs that a point scatters to, then tiles of w and h; y samples and d; z
+// channel tiles.
 //
 // WINOGRAD = 1: three taps along h at stride 1 by F(2,3) (Winograd 1980; Lavin, Gray 2016), two
 // outputs of 4 products in place of 6; conv3d/pack turns the three taps into the four factors.
@@ -31,8 +32,11 @@
 @compute @workgroup_size({{ LANES }})
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_invocation_id) lane: u32) {
     let lanes_h = {{ LANES }}u >> p.shift;
-    let q_w = (group.x % p.tiles_w << p.shift) + (lane & ((1u << p.shift) - 1u));
-    let q_h = (group.x / p.tiles_w * lanes_h + (lane >> p.shift)) * {{ ROWS }}u;
+    // Neighbouring workgroups write what lies side by side.
+    let corner = group.x % p.corners;
+    let place = group.x / p.corners;
+    let q_w = (place % p.tiles_w << p.shift) + (lane & ((1u << p.shift) - 1u));
+    let q_h = (place / p.tiles_w * lanes_h + (lane >> p.shift)) * {{ ROWS }}u;
     let q_d = group.y % p.q_d;
     let n = group.y / p.q_d;
     let tile = group.z;
@@ -66,7 +70,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_invocation_id
                 let x{{ r * STEP + th }} = textureLoad(x, vec3(w + i32(tw), h + {{ r }} * p.in_step_h + {{ th }}, z));
 {% endif %}{% endfor %}{% endfor %}
 {% endif %}
-                let weight = (plane * p.kw + tw) * {{ KH * 4 * T }}u + lane;
+                let weight = ((plane * p.kw + tw) * p.corners + corner) * {{ KH * 4 * T }}u + lane;
 {% for j in range((KH * 4 * T + LANES - 1) // LANES) %}
                 let k{{ j }} = textureLoad(weights, vec3((weight + {{ j * LANES }}u) % 1024u, (weight + {{ j * LANES }}u) / 1024u, 0u));
 {% endfor %}
@@ -90,6 +94,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_invocation_id
     if q_w >= p.q_w {
         return;
     }
+    let first = first_of(corner);
 {% for t in range(T) %}
     if tile * {{ T }}u + {{ t }}u < p.co_blocks {
         let block = tile * {{ T }}u + {{ t }}u;
@@ -103,7 +108,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_invocation_id
 {% else %}
             let value = a{{ 2 * r - 1 }}_{{ t }} - a{{ 2 * r }}_{{ t }} - a{{ 2 * r + 1 }}_{{ t }};
 {% endif %}
-            store(n, vec3(q_w, q_h + {{ r }}u, q_d), block, value + b);
+            store(n, first, vec3(q_w, q_h + {{ r }}u, q_d), block, value + b);
         }
 {% endfor %}
     }

@@ -14,7 +14,9 @@ use crate::ops::{ConvVariant, Lowering, ParamRef};
 const WEIGHT_ROW: u64 = 1024;
 
 /// The taps and steps of one dispatch along one axis: output q * out_step + out_offset takes
-/// input q * in_step + in_offset + j with weight tap0 + tap_step * j, j = 0 .. count - 1.
+/// input q * in_step + in_offset + j with weight tap0 + tap_step * j, j = 0 .. count - 1. Where a point
+/// scatters, output q * out_step + out_offset + c takes input q * in_step + in_offset with weight c,
+/// c = 0 .. scatter - 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Axis {
     pub tap0: i32,
@@ -24,11 +26,18 @@ pub(super) struct Axis {
     pub in_offset: i32,
     pub out_step: u32,
     pub out_offset: u32,
-    /// Number of output points.
+    /// Neighbouring outputs of a point; more than 1 only where `count` is 1.
+    pub scatter: u32,
+    /// Number of output points, of which each scatters.
     pub points: u32,
 }
 
 impl Axis {
+    /// Weights that are packed.
+    fn weights(&self) -> u32 {
+        self.count * self.scatter
+    }
+
     /// The axis cut into runs of at most `points` output points.
     fn slabs(self, points: u32) -> impl Iterator<Item = Axis> {
         (0..self.points).step_by(points.max(1) as usize).map(move |start| Axis {
@@ -45,7 +54,18 @@ impl Geometry {
     pub(super) fn forward_axis(&self, axis: usize, input: u32, output: u32) -> Vec<Axis> {
         let (k, s) = (self.kernel[axis], self.stride[axis]);
         if self.transposed {
-            return scatter_taps(k, s, input);
+            // Kernel and stride are the same: every tap is an output of its own.
+            return vec![Axis {
+                tap0: 0,
+                tap_step: 1,
+                count: 1,
+                in_step: 1,
+                in_offset: 0,
+                out_step: s,
+                out_offset: 0,
+                scatter: k,
+                points: input,
+            }];
         }
         vec![Axis {
             tap0: 0,
@@ -55,6 +75,7 @@ impl Geometry {
             in_offset: -(self.padding[axis] as i32),
             out_step: 1,
             out_offset: 0,
+            scatter: 1,
             points: output,
         }]
     }
@@ -80,27 +101,12 @@ impl Geometry {
                     in_offset: (reach - tap0).div_euclid(step),
                     out_step: s,
                     out_offset: residue,
+                    scatter: 1,
                     points: (input - residue).div_ceil(s),
                 }
             })
             .collect()
     }
-}
-
-/// Transposed convolution with kernel = stride: every tap is a dispatch of its own.
-fn scatter_taps(kernel: u32, stride: u32, input: u32) -> Vec<Axis> {
-    (0..kernel)
-        .map(|tap| Axis {
-            tap0: tap as i32,
-            tap_step: 1,
-            count: 1,
-            in_step: 1,
-            in_offset: 0,
-            out_step: stride,
-            out_offset: tap,
-            points: input,
-        })
-        .collect()
 }
 
 /// How canonical weights are addressed: co * co_stride + ci * ci_stride + tap.
@@ -182,6 +188,9 @@ struct Params {
     /// Row of the table of the first sample and block, and rows from one sample to the next.
     on_load_base: u32,
     on_load_stride: u32,
+    /// Outputs that a point scatters to: all, and along each axis.
+    corners: u32,
+    scatter: [u32; 3],
     pad: u32,
 }
 
@@ -317,7 +326,7 @@ impl Gather {
     fn class(&self, l: &Lowering, axes: &[Axis; 3], x: &Region, y: &Region) -> String {
         let list = |of: fn(&Axis) -> u32| axes.each_ref().map(of).map(|n| n.to_string()).join("x");
         format!(
-            "gather {} taps {} steps {} to {} points {} channels {}to{}{}{}",
+            "gather {} taps {} steps {} to {} points {} channels {}to{}{}{}{}",
             l.variant.name(),
             list(|a| a.count),
             list(|a| a.in_step.unsigned_abs()),
@@ -327,6 +336,7 @@ impl Gather {
             self.co_count(l, y),
             if l.tensors.of(self.y).storage == Storage::Texture { " texture" } else { "" },
             if self.on_load.is_some() { " normalised" } else { "" },
+            if axes.iter().any(|a| a.scatter > 1) { " scattered" } else { "" },
         )
     }
 
@@ -336,7 +346,8 @@ impl Gather {
     }
 
     fn flops(&self, l: &Lowering, axes: &[Axis; 3], x: &Region, y: &Region, samples: u32) -> u64 {
-        let product: u64 = axes.iter().map(|a| u64::from(a.points) * u64::from(a.count)).product();
+        let product: u64 =
+            axes.iter().map(|a| u64::from(a.points) * u64::from(a.weights())).product();
         let ci = l.tensors.channels(self.x).min(x.blocks.len() as u32 * 4);
         2 * product * u64::from(samples) * u64::from(self.co_count(l, y)) * u64::from(ci)
     }
@@ -368,6 +379,7 @@ impl Gather {
         let Tensor { spatial: [y_d, y_h, _], pitch: y_w, .. } = *l.tensors.of(self.y);
         let (place_x, place_y) = (x.places[0], y.places[0]);
         let on_load_stride = l.tensors.block_range(self.x).len() as u32;
+        let corners: u32 = axes.iter().map(|a| a.scatter).product();
         let mut params = Params {
             q,
             points,
@@ -398,6 +410,8 @@ impl Gather {
             bias_first: y.blocks.start * 4,
             on_load_base: first * on_load_stride + x.blocks.start,
             on_load_stride,
+            corners,
+            scatter: axes.map(|a| a.scatter),
             pad: 0,
         };
         let texture = i64::from(l.tensors.of(self.y).storage == Storage::Texture);
@@ -416,7 +430,7 @@ impl Gather {
                     ],
                 );
                 let tiles_h = q[1].div_ceil(lanes_h * tile.rows);
-                (kernel, [params.tiles_w * tiles_h, samples * q[0]])
+                (kernel, [params.tiles_w * tiles_h * corners, samples * q[0]])
             }
             Tiling::Simt(brick) => {
                 let steps = axes.map(|a| i64::from(a.in_step));
@@ -431,13 +445,13 @@ impl Gather {
                     ("NORM", norm),
                 ]);
                 let bricks: u32 = (0..3).map(|i| q[i].div_ceil(brick.edges[i])).product();
-                params.groups = samples * bricks;
+                params.groups = samples * bricks * corners;
                 let grid = linear_groups(u64::from(params.groups));
                 (Kernel::with("conv3d/gather_simt", &constants), [grid[0], grid[1]])
             }
         };
         let flops = self.flops(l, &axes, x, y, samples);
-        let bytes = u64::from(points) * 16 * u64::from(co_blocks + ci_blocks);
+        let bytes = u64::from(points) * 16 * u64::from(co_blocks * corners + ci_blocks);
         // Without a bias the binding holds the weights, unread.
         let bias = match bias_here {
             Some(b) => ParamRef { offset: b.offset, ..b }.read(),
@@ -465,7 +479,11 @@ impl Gather {
         y: &Region,
         tiling: Tiling,
     ) -> Result<SlotId> {
-        let taps = [axes[0].count, tiling.factors(&axes[1]), axes[2].count];
+        let scatters = axes.iter().any(|a| a.scatter > 1);
+        let taps = match scatters {
+            true => axes.map(|a| a.weights()),
+            false => [axes[0].count, tiling.factors(&axes[1]), axes[2].count],
+        };
         let t_blocks = tiling.blocks();
         let ci_blocks = x.blocks.len() as u32;
         let tiles = (y.blocks.len() as u32).div_ceil(t_blocks);
@@ -486,7 +504,7 @@ impl Gather {
         };
         let segments = l.tensors.segments(self.x);
         let strides = self.tap_strides.map(|s| s as i32);
-        let order = if texture { [0, 2, 1] } else { [0, 1, 2] };
+        let order = if texture && !scatters { [0, 2, 1] } else { [0, 1, 2] };
         let params = PackParams {
             total: total as u32,
             t_blocks,

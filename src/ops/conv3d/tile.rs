@@ -98,8 +98,8 @@ mod tests {
     use super::*;
 
     fn axis(count: u32, in_step: i32, points: u32) -> Axis {
-        let (tap0, tap_step, in_offset, out_step, out_offset) = (0, 1, 0, 1, 0);
-        Axis { tap0, tap_step, count, in_step, in_offset, out_step, out_offset, points }
+        let (tap0, tap_step, in_offset, out_step, out_offset, scatter) = (0, 1, 0, 1, 0, 1);
+        Axis { tap0, tap_step, count, in_step, in_offset, out_step, out_offset, scatter, points }
     }
 
     #[test]
