@@ -48,18 +48,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         if v >= p.voxels {
             break;
         }
-        let label = labels[(p.first_sample + n) * p.voxels + v];
-        var top = -3.4e38;
-{% for b in range(BLOCKS) %}
-        let valid{{ b }} = CLASS_IDS + {{ b * 4 }}u < vec4({{ CLASSES }}u);
-        let l{{ b }} = select(vec4(-3.4e38), logits[(p.base + n * p.stride + {{ b }}u) * p.voxels + v], valid{{ b }});
-        top = max(top, max(max(l{{ b }}.x, l{{ b }}.y), max(l{{ b }}.z, l{{ b }}.w)));
-{% endfor %}
-        var sum = 0.0;
-{% for b in range(BLOCKS) %}
-        let e{{ b }} = select(vec4(0.0), exp(l{{ b }} - top), valid{{ b }});
-        sum += e{{ b }}.x + e{{ b }}.y + e{{ b }}.z + e{{ b }}.w;
-{% endfor %}
+{% include "loss/softmax" %}
         let inverse = 1.0 / sum;
         var mean = 0.0;
 {% for b in range(BLOCKS) %}

@@ -35,19 +35,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         if v >= p.voxels {
             break;
         }
-        let label = labels[(p.first_sample + n) * p.voxels + v];
-        var top = -3.4e38;
-{% for b in range(BLOCKS) %}
-        let valid{{ b }} = CLASS_IDS + {{ b * 4 }}u < vec4({{ CLASSES }}u);
-        let l{{ b }} = select(vec4(-3.4e38), logits[(p.base + n * p.stride + {{ b }}u) * p.voxels + v], valid{{ b }});
-        top = max(top, max(max(l{{ b }}.x, l{{ b }}.y), max(l{{ b }}.z, l{{ b }}.w)));
-{% endfor %}
-        var sum = 0.0;
+{% include "loss/softmax" %}
         var own = 0.0;
         var best = 0xffffffffu;
 {% for b in range(BLOCKS) %}
-        let e{{ b }} = select(vec4(0.0), exp(l{{ b }} - top), valid{{ b }});
-        sum += e{{ b }}.x + e{{ b }}.y + e{{ b }}.z + e{{ b }}.w;
         let t{{ b }} = select(vec4(0.0), vec4(1.0), CLASS_IDS + {{ b * 4 }}u == vec4(label));
         own += dot(select(vec4(0.0), l{{ b }}, t{{ b }} > vec4(0.0)), vec4(1.0));
 {% for c in range(4) %}

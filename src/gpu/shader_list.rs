@@ -16,6 +16,7 @@ sources![
     "loss/dice_ce_finish",
     "loss/dice_ce_sums",
     "loss/downsample_labels",
+    "loss/softmax",
     "loss/sum_rows",
     "noise/uniform",
     "norm/affine",

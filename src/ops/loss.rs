@@ -2,7 +2,7 @@
 
 use super::Lowering;
 use super::stage::Stage;
-use super::tensor::{Storage, View, blocks_of};
+use super::tensor::{Storage, Tensor, View, blocks_of};
 use crate::error::Result;
 use crate::gpu::{Binding, Dispatch, Kernel, Lifetime, SlotId, linear_groups};
 
@@ -80,18 +80,33 @@ impl DownsampleLabels {
     }
 }
 
+/// What the kernels need of the logits.
+struct Sizes {
+    samples: u32,
+    /// D, H, W, and their product.
+    edges: [u32; 3],
+    voxels: u32,
+    classes: u32,
+    /// Channel blocks.
+    blocks: u32,
+    /// Invocations a sample.
+    invocations: u32,
+}
+
 impl DiceCrossEntropy {
+    fn sizes(&self, l: &Lowering) -> Sizes {
+        let Tensor { samples, spatial: edges, .. } = *l.tensors.of(self.logits);
+        let (classes, voxels) = (l.tensors.channels(self.logits), edges.iter().product::<u32>());
+        let (blocks, invocations) = (blocks_of(classes), voxels.div_ceil(GROUP_VOXELS) * 64);
+        Sizes { samples, edges, voxels, classes, blocks, invocations }
+    }
+
     /// Appends sums, their reduction, the loss, and the gradient.
     ///
     /// # Errors
     /// [`crate::Error::Device`] when a tensor exceeds the device's limits.
     pub fn lower(&self, l: &mut Lowering) -> Result<()> {
-        let tensor = l.tensors.of(self.logits);
-        let (samples, [d, h, w]) = (tensor.samples, tensor.spatial);
-        let classes = l.tensors.channels(self.logits);
-        let blocks = blocks_of(classes);
-        let voxels = d * h * w;
-        let invocations = voxels.div_ceil(GROUP_VOXELS) * 64;
+        let Sizes { samples, classes, blocks, voxels, invocations, .. } = self.sizes(l);
         let slots = 5 * blocks + 1;
         let life = Lifetime::Transient;
         let rows = u64::from(samples) * u64::from(invocations);
@@ -146,12 +161,7 @@ impl DiceCrossEntropy {
 
     /// Appends the gradient on the logits.
     fn backward(&self, l: &mut Lowering, coefficients: SlotId, dlogits: View) {
-        let tensor = l.tensors.of(self.logits);
-        let (samples, [d, h, w]) = (tensor.samples, tensor.spatial);
-        let classes = l.tensors.channels(self.logits);
-        let blocks = blocks_of(classes);
-        let voxels = d * h * w;
-        let invocations = voxels.div_ceil(GROUP_VOXELS) * 64;
+        let Sizes { samples, edges, classes, blocks, voxels, invocations } = self.sizes(l);
         let texture = l.tensors.of(dlogits).storage == Storage::Texture;
         for region in l.tensors.regions(&[self.logits, dlogits]) {
             let [from, to] = region.places[..] else { continue };
@@ -165,7 +175,7 @@ impl DiceCrossEntropy {
                 out_stride: to.stride,
                 total,
                 weight: self.weight,
-                edges: [d, h, w],
+                edges,
                 inverse_count: (1.0 / (f64::from(samples) * f64::from(voxels))) as f32,
                 invocations,
                 out_pitch: l.tensors.of(dlogits).pitch,

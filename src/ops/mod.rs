@@ -78,7 +78,7 @@ impl ConvVariant {
 
     /// Whether convolutions can normalise and activate their input while they load it
     /// ([`norm::NormOnLoad`]). Where each value is loaded once a tap from a texture, as on CPU adapters,
-    /// that costs more than an activation of its own.
+    /// that costs more than an activation of its own, by a count of instructions.
     pub fn normalises_on_load(self) -> bool {
         self == ConvVariant::Simt
     }

@@ -157,9 +157,9 @@ impl<'a> Wanted<'a> {
     ) -> Result<Blueprint> {
         let TrainOptions { optimizer, batch_dice, .. } = *self.options;
         let patch = plan.patch;
-        let least = plan.levels().min(self.options.recompute as usize);
         // What normalises on load keeps no activations that could be made again.
-        let most = if variant.normalises_on_load() { least } else { plan.levels() };
+        let most = if variant.normalises_on_load() { 0 } else { plan.levels() };
+        let least = most.min(self.options.recompute as usize);
         let made = |recompute: usize| {
             let spec = self.spec(caps, patch, recompute);
             Blueprint::new(caps, variant, optimizer, batch_dice, plan.clone(), spec)
@@ -432,6 +432,10 @@ mod tests {
             let same = wanted(&planned, [64; 3]).choose(&caps, variant).unwrap();
             assert_eq!(same.placed.bytes(), again.placed.bytes());
         }
+        // What normalises on load has none to make again, and does not say so.
+        let asked = TrainOptions { levels: 3, features: 16, recompute: 3, ..example() };
+        let plan = wanted(&asked, [64; 3]).choose(&Caps::portable(), ConvVariant::Simt).unwrap();
+        assert_eq!(plan.recompute, 0);
     }
 
     #[test]

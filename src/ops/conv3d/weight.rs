@@ -63,9 +63,8 @@ struct WeightGradient<'a> {
     dy: View,
     dw: &'a ParamRef,
     geometry: Geometry,
-    /// Table of the normalisation of x, or, where `transposed`, of dy.
+    /// Table of the normalisation of x, or, where the convolution is transposed, of dy.
     on_load: Option<SlotId>,
-    transposed: bool,
     /// Steps between the weights of neighbouring input channels, and of taps along D, H, W.
     ci_stride: u32,
     tap_strides: [u32; 3],
@@ -174,7 +173,6 @@ impl Conv3dBackwardWeight {
             dw: &self.dw,
             geometry: self.geometry,
             on_load: self.on_load,
-            transposed: self.geometry.transposed,
             ci_stride: self.geometry.taps(),
             tap_strides: self.geometry.tap_strides(),
         };
@@ -247,7 +245,8 @@ impl WeightGradient<'_> {
         let q = l.tensors.of(self.dy).spatial;
         let points = u64::from(end - first) * u64::from(q.iter().product::<u32>());
         let flops = 2 * points * co_here * u64::from(ci_total.min(ci_blocks * 4) * taps);
-        let (normalised, region) = if self.transposed { (self.dy, y) } else { (self.x, x) };
+        let (normalised, region) =
+            if self.geometry.transposed { (self.dy, y) } else { (self.x, x) };
         let on_load_stride = l.tensors.block_range(normalised).len() as u32;
         let on_load_base = first * on_load_stride + region.blocks.start;
         let operands = Operands {
@@ -360,7 +359,8 @@ impl WeightGradient<'_> {
             on_load_stride: o.on_load_stride,
             pad: [0; 2],
         };
-        let normalises = |operand| u32::from(self.on_load.is_some() && self.transposed == operand);
+        let normalises =
+            |operand| u32::from(self.on_load.is_some() && self.geometry.transposed == operand);
         let constants = [
             ("KH", kh),
             ("KW", kw),
