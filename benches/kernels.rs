@@ -7,7 +7,7 @@ use asng_wgpu::ops::conv3d::{Conv3dBackwardInput, Conv3dBackwardWeight, Conv3dFo
 use asng_wgpu::ops::gamma::Gamma;
 use asng_wgpu::ops::loss::{DiceCrossEntropy, out_elements};
 use asng_wgpu::ops::norm::{
-    NormActivation, NormActivationBackward, NormStatistics, SegmentNorm, statistics_slot,
+    NormActivation, NormActivationBackward, NormStatistics, NormSums, SegmentNorm, statistics_slot,
 };
 use asng_wgpu::ops::optimizer::{GradientNorm, OptimizerStep, Rule, adam_hyper};
 use asng_wgpu::ops::tensor::Storage;
@@ -75,14 +75,22 @@ impl Layer {
                 "forward" => {
                     let x = rig.input(1, self.input, edges, operand)?;
                     let y = rig.output(1, &[self.output], out, operand)?;
-                    Conv3dForward { x, on_load: None, w, bias: None, y, geometry }
-                        .lower(&mut rig.lowering())?;
+                    Conv3dForward {
+                        x,
+                        on_load: None,
+                        w,
+                        bias: None,
+                        y,
+                        statistics: None,
+                        geometry,
+                    }
+                    .lower(&mut rig.lowering())?;
                 }
                 "backward_input" => {
                     let dy = rig.input(1, &[self.output], out, operand)?;
                     let mut dx = Vec::new();
                     for &segment in self.input {
-                        dx.push(Some(rig.output(1, &[segment], edges, operand)?));
+                        dx.push(Some(rig.output(1, &[segment], edges, operand)?.into()));
                     }
                     let segments = self.input.to_vec();
                     Conv3dBackwardInput { dy, w, dx, segments, geometry }
@@ -121,8 +129,10 @@ fn norm_rows(bench: &mut Bench) -> Result<()> {
         let stats = statistics_slot(&mut l, z, Lifetime::Persistent);
         let norm = SegmentNorm { stats, gamma, beta, slope: 0.01 };
         if backward {
-            let (da2, frozen, dz) = (None, false, a);
-            NormActivationBackward { z, norm, frozen, da, da2, dz, dgamma, dbeta }.lower(&mut l)?;
+            let sums = statistics_slot(&mut l, z, Lifetime::Persistent);
+            let of = NormSums { z, norm, sums, dgamma, dbeta };
+            let (summed, frozen, da2, dz) = (false, false, None, a);
+            NormActivationBackward { of, summed, frozen, da, da2, dz }.lower(&mut l)?;
         } else {
             NormStatistics { z, stats }.lower(&mut l);
             NormActivation { z, norm, a }.lower(&mut l)?;

@@ -60,7 +60,7 @@ impl Step {
                 mib(bytes),
                 bytes as f64 / least.memory as f64,
             );
-            if !variant.normalises_on_load() {
+            if !variant.fuses_norms() {
                 let (again, _) = self.record(&caps, &net, variant, 1)?;
                 print!("; {:.0} MiB with the top level made again", mib(again));
             }

@@ -259,7 +259,7 @@ fn activations_made_again_give_the_same_bits_in_less_memory() {
                 assert_eq!(loss.to_bits(), kept.0.to_bits());
                 let unlike = gradient.iter().zip(&kept.1).filter(|(a, b)| a != b).count();
                 assert_eq!(unlike, 0, "{variant:?}, {recompute} levels");
-                if variant.normalises_on_load() {
+                if variant.fuses_norms() {
                     // It keeps no activations in the first place.
                     assert!(recompute == 0 || again.bytes == last);
                 } else {

@@ -8,10 +8,12 @@ use asng_wgpu::gpu::{Caps, Kernel, Lifetime, Tiles, shader};
 use asng_wgpu::nn::plan::NetworkPlan;
 use asng_wgpu::nn::step::{Batch, LossPlan, Optimizer, TrainingState, record_loss, record_step};
 use asng_wgpu::nn::unet::UNet;
-use asng_wgpu::ops::conv3d::{Conv3dBackwardInput, Conv3dBackwardWeight, Conv3dForward, Geometry};
+use asng_wgpu::ops::conv3d::{
+    Conv3dBackwardInput, Conv3dBackwardWeight, Conv3dForward, Geometry, GradientSums, InputGradient,
+};
 use asng_wgpu::ops::loss::{DiceCrossEntropy, DownsampleLabels, out_elements};
 use asng_wgpu::ops::norm::{
-    NormActivation, NormActivationBackward, NormOnLoad, NormStatistics, SegmentNorm,
+    NormActivation, NormActivationBackward, NormOnLoad, NormStatistics, NormSums, SegmentNorm,
     statistics_slot,
 };
 use asng_wgpu::ops::optimizer::{Average, GradientNorm, OptimizerStep, Rule};
@@ -86,22 +88,32 @@ fn of_convolutions(caps: &Caps, variant: ConvVariant) -> Kernels {
             let (bias, db) = (b.flat(channels as usize), b.flat(channels as usize));
             let mut l = b.lowering();
             let mut tables = vec![None];
-            if variant.normalises_on_load() {
+            let mut all_sums = vec![None];
+            if variant.fuses_norms() {
                 let stats = statistics_slot(&mut l, x, KEEP);
                 NormStatistics { z: x, stats }.lower(&mut l);
                 let norm = SegmentNorm { stats, gamma: bias, beta: bias, slope: 0.01 };
                 for segment in [None, Some(norm)] {
-                    tables.push(Some(NormOnLoad { z: x, segments: vec![segment] }.lower(&mut l)));
+                    let table = NormOnLoad { z: x, segments: vec![segment] }.lower(&mut l);
+                    tables.push(Some(table));
+                    let of = NormSums { z: x, norm, sums: stats, dgamma: db, dbeta: db };
+                    all_sums.push(segment.map(|_| GradientSums { of, table }));
                 }
             }
             for (y, dx) in outputs {
                 for &on_load in &tables {
-                    Conv3dForward { x, on_load, w, bias: Some(bias), y, geometry }
-                        .lower(&mut l)
-                        .unwrap();
+                    for wanted in [false, true] {
+                        let statistics = wanted.then(|| statistics_slot(&mut l, y, KEEP));
+                        Conv3dForward { x, on_load, w, bias: Some(bias), y, statistics, geometry }
+                            .lower(&mut l)
+                            .unwrap();
+                    }
                 }
-                let (dx, segments) = (vec![Some(dx)], vec![channels]);
-                Conv3dBackwardInput { dy, w, dx, segments, geometry }.lower(&mut l).unwrap();
+                for &sums in &all_sums {
+                    let dx = vec![Some(InputGradient { to: dx, add: false, sums })];
+                    let segments = vec![channels];
+                    Conv3dBackwardInput { dy, w, dx, segments, geometry }.lower(&mut l).unwrap();
+                }
             }
             for on_load in tables {
                 Conv3dBackwardWeight { x, on_load, dy, dw, db: Some(db), geometry }
@@ -124,12 +136,14 @@ fn of_the_rest(caps: &Caps) -> Kernels {
     let stats = statistics_slot(&mut l, z, KEEP);
     NormStatistics { z, stats }.lower(&mut l);
     let norm = SegmentNorm { stats, gamma, beta, slope: 0.01 };
+    let sums = statistics_slot(&mut l, z, KEEP);
+    let of = NormSums { z, norm, sums, dgamma, dbeta };
     for storage in STORAGES {
         let mut add = || l.tensors.add("t", 2, &[5], [4; 3], storage, KEEP).unwrap().view();
         let (a, dz) = (add(), add());
         NormActivation { z, norm, a }.lower(&mut l).unwrap();
         for (frozen, da2) in [(false, None), (true, Some(da2))] {
-            NormActivationBackward { z, norm, frozen, da, da2, dz, dgamma, dbeta }
+            NormActivationBackward { of, summed: false, frozen, da, da2, dz }
                 .lower(&mut l)
                 .unwrap();
         }

@@ -14,6 +14,7 @@ use common::bench::Bench;
 use common::conv::{Case, LastNorm};
 use common::dense::{LossCase, NormCase, OptimizerCase};
 use common::fence;
+use common::fused::{self, Front};
 use common::property::property;
 use common::shapes::{PLAIN, SHAPES, TRANSPOSED, conv_case, conv_cases};
 use common::{close_shaped, generated, gpu};
@@ -124,7 +125,7 @@ fn conv3d_of_what_is_normalised_on_load() {
     let whole = gpu().caps();
     let parts = |blocks: u64| Caps { max_binding_bytes: 16 * 105 * blocks, ..whole.clone() };
     let mut failures = Vec::new();
-    for variant in ConvVariant::available(whole).into_iter().filter(|v| v.normalises_on_load()) {
+    for variant in ConvVariant::available(whole).into_iter().filter(|v| v.fuses_norms()) {
         let geometries = PLAIN.map(|(kernel, stride)| (kernel, stride, false));
         let transposed = TRANSPOSED.map(|stride| (stride, stride, true));
         for geometry in geometries.into_iter().chain(transposed) {
@@ -151,6 +152,115 @@ fn conv3d_of_what_is_normalised_on_load() {
     report(failures);
 }
 
+/// Kernel, stride, and whether transposed, of the convolutions that are held between norms: taps do not change
+/// what is summed, and each compiles for seconds on a software device.
+const BETWEEN_NORMS: [([u32; 3], [u32; 3], bool); 4] = [
+    ([1, 1, 1], [1, 1, 1], false),
+    ([3, 3, 3], [1, 1, 1], false),
+    ([1, 3, 3], [1, 2, 2], false),
+    ([1, 2, 2], [1, 2, 2], true),
+];
+
+/// A case of one input segment and a norm in front of it; every second kind with a gradient that comes before,
+/// where the variant can add to it.
+fn between_norms(
+    shape: [u32; 5],
+    out_channels: u32,
+    kind: usize,
+    variant: ConvVariant,
+) -> (Case, Front) {
+    let case = conv_case(shape, &[shape[1]], out_channels, BETWEEN_NORMS[kind], true);
+    let add = kind.is_multiple_of(2) && variant.fuses_norms();
+    let (count, channels) = (case.x.len(), shape[1] as usize);
+    let norm = LastNorm {
+        gamma: generated(5, 0, channels).iter().map(|v| v + 1.5).collect(),
+        beta: generated(6, 0, channels),
+        slope: 0.1,
+    };
+    let z = generated(7, 0, count).iter().map(|v| 2.0 * v + 0.7).collect();
+    (case, Front { norm, z, before: add.then(|| generated(8, 0, count)) })
+}
+
+fn sums_of(case: &Case, front: &Front, caps: &Caps, variant: ConvVariant) -> Result<(), String> {
+    let got = fused::run(gpu(), caps, variant, case, front)?;
+    let [n, ci, d, h, w] = case.x_shape;
+    let twin = Conv3d {
+        samples: n as usize,
+        in_channels: ci as usize,
+        out_channels: case.out_channels as usize,
+        input: [d, h, w],
+        geometry: case.geometry,
+    };
+    let y = twin.forward(&case.x, &case.w, case.b.as_deref());
+    let voxels = case.y_shape()[2..].iter().product::<usize>();
+    for (row, (y, &[mean, rstd])) in y.chunks_exact(voxels).zip(&got.stats).enumerate() {
+        let expected = y.iter().sum::<f64>() / voxels as f64;
+        let variance = y.iter().map(|v| (v - expected).powi(2)).sum::<f64>() / voxels as f64;
+        let top = y.iter().fold(0f64, |m, v| m.max(v.abs()));
+        if (f64::from(mean) - expected).abs() > SUMS * top {
+            return Err(format!("mean {mean} of row {row} instead of {expected}"));
+        }
+        // Of one voxel the variance is 0 but for the rounding of the mean.
+        let wrong = 1.0 / f64::from(rstd).powi(2) - 1e-5 - variance;
+        if wrong.abs() > NORMALISED * (variance + 1e-5).max(SUMS * top * top) {
+            return Err(format!("1 / deviation {rstd} of row {row}, variance {variance}"));
+        }
+    }
+    let mut da = twin.backward_input(&case.dy, &case.w);
+    if let Some(before) = &front.before {
+        da.iter_mut().zip(before).for_each(|(to, &from)| *to += f64::from(from));
+    }
+    let LastNorm { gamma, beta, slope } = &front.norm;
+    let voxels = (d * h * w) as usize;
+    let norm = Norm { channels: ci as usize, voxels, slope: f64::from(*slope) };
+    let expected = norm.backward(&wide(&front.z), &wide(gamma), &wide(beta), &da);
+    let shape = case.x_shape.map(|e| e as usize);
+    let row = [ci as usize];
+    for (name, got, reference, shape) in [
+        ("dz", got.dz, expected.dz, &shape[..]),
+        ("dgamma", got.dgamma, expected.dgamma, &row),
+        ("dbeta", got.dbeta, expected.dbeta, &row),
+    ] {
+        close_shaped(name, &got, &narrow(&reference), NORMALISED, shape)?;
+    }
+    Ok(())
+}
+
+/// The sums that norms need of what convolutions store: on whole devices, and where outputs lie in parts.
+#[test]
+fn sums_of_what_conv3d_stores() {
+    let whole = gpu().caps();
+    let parts = |blocks: u64| Caps { max_binding_bytes: 16 * 495 * blocks, ..whole.clone() };
+    let mut failures = Vec::new();
+    for variant in ConvVariant::available(whole) {
+        for (kind, (_, _, transposed)) in BETWEEN_NORMS.into_iter().enumerate() {
+            for (shape, co) in [([2, 13, 5, 9, 11], 17), ([1, 3, 7, 6, 18], 5)] {
+                let (case, front) = between_norms(shape, co, kind, variant);
+                for caps in [whole, &parts(if transposed { 12 } else { 3 })] {
+                    let outcome = sums_of(&case, &front, caps, variant);
+                    failures.extend(outcome.err().map(|e| named(&case, variant, e)));
+                }
+            }
+        }
+    }
+    report(failures);
+}
+
+#[test]
+fn sums_of_random_shapes() {
+    let edges = prop::array::uniform3(2u32..12);
+    let kinds = 0..BETWEEN_NORMS.len();
+    property(30, (1u32..4, (1u32..10, 1u32..20), edges, kinds), |input| {
+        let (n, (ci, co), [d, h, w], kind) = input;
+        for variant in ConvVariant::available(gpu().caps()) {
+            let (case, front) = between_norms([n, ci, d, h, w], co, kind, variant);
+            let outcome = sums_of(&case, &front, gpu().caps(), variant);
+            outcome.map_err(|e| named(&case, variant, e))?;
+        }
+        Ok(())
+    });
+}
+
 /// What a timing may choose has no say in the result. Software adapters take seconds to compile a tall
 /// tile, so one of them does.
 #[test]
@@ -174,6 +284,14 @@ fn every_tile_gives_the_same_bits() {
                 assert!(same, "{variant:?} {kernel:?}, tile {number}");
             }
         }
+        // Sums do not depend on the taps, of which one compiles fastest.
+        let (case, front) = between_norms([1, 6, 5, 9, 27], 37, 0, variant);
+        let sums = |caps: &Caps| fused::run(gpu(), caps, variant, &case, &front).unwrap();
+        let first = sums(whole);
+        for number in 1..=5 {
+            let caps = Caps { tiles: Tiles::Trial(number), ..whole.clone() };
+            assert!(first == sums(&caps), "sums, {variant:?}, tile {number}");
+        }
     }
 }
 
@@ -193,6 +311,11 @@ fn work_cut_into_many_dispatches_gives_the_same_bits() {
             assert_eq!(one.y, many.y, "{variant:?} {kernel:?}");
             assert_eq!(one.dx, many.dx, "{variant:?} {kernel:?}");
             assert_eq!(one.dw, many.dw, "{variant:?} {kernel:?}");
+        }
+        for kind in [0, 2] {
+            let (case, front) = between_norms([2, 13, 9, 6, 5], 17, kind, variant);
+            let sums = |caps| fused::run(gpu(), caps, variant, &case, &front).unwrap();
+            assert!(sums(whole) == sums(&cut), "sums, {variant:?}, {:?}", BETWEEN_NORMS[kind]);
         }
     }
     for storage in [Storage::Buffer, Storage::Texture] {

@@ -19,7 +19,7 @@ impl Least {
     /// For a training step of a network.
     pub fn of(net: &UNet, variant: ConvVariant) -> Self {
         let plan = &net.plan;
-        let a_block = if variant.normalises_on_load() { 1 } else { 2 };
+        let a_block = if variant.fuses_norms() { 1 } else { 2 };
         let values = |level: usize, channels: u32| {
             let voxels: u64 = plan.spatial(level).iter().map(|&e| u64::from(e)).product();
             voxels * u64::from(plan.batch) * u64::from(channels)

@@ -16,14 +16,23 @@
 
 @group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read> weights: array<vec4<f32>>;
-{% if NORM == 1 %}
+{% if NORM == 1 or SUMS == 2 %}
 @group(0) @binding(5) var<storage, read> on_load: array<vec4<f32>>;
 {% include "norm/on_load" %}
 {% endif %}
 {% set XD = (BD - 1) * SD + KD %}{% set XH = (BH - 1) * SH + KH %}{% set XW = (BW - 1) * SW + KW %}
 {% set THREADS = BD * BH * BW // WIDTH * 4 %}
-var<workgroup> sh_x: array<vec4<f32>, {{ [XD * XH * XW, 1] | max }}>;
+// The halo brick, and after the last block the sums of every four points.
+var<workgroup> sh_x: array<vec4<f32>, {{ [XD * XH * XW, 1, BD * BH * BW // 4 * 16 if SUMS > 0 else 1] | max }}>;
 var<workgroup> sh_w: array<vec4<f32>, {{ [KH * KW * 32, 1] | max }}>;
+
+// How many of four neighbours along w from point q (w, h, d) on lie within the output.
+fn quad_size(q: vec3<u32>) -> u32 {
+    return select(0u, min(p.q_w - q.x, 4u), q.x < p.q_w && q.y < p.q_h && q.z < p.q_d);
+}
+{% if SUMS > 0 %}
+{% include "conv3d/gather_sums" %}
+{% endif %}
 
 @compute @workgroup_size({{ THREADS }})
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
@@ -97,21 +106,63 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
 {% endfor %}
         }
     }
-    let qd = q0_d + b_d;
-    let qh = q0_h + b_h;
-    if qd >= p.q_d || qh >= p.q_h {
-        return;
-    }
+    let q0 = vec3(q0_w, q0_h, q0_d);
     let first = first_of(corner);
-{% for t in range(2) %}
+{% if SUMS > 0 %}
+    // The last brick must have been read by all.
+    workgroupBarrier();
+{% endif %}
+{% for quad in range(WIDTH // 4) %}
     {
-        let block = tile * 8u + co * 2u + {{ t }}u;
-        let b = bias_of(block);
-{% for v in range(WIDTH) %}
-        if block < p.co_blocks && q0_w + b_w + {{ v }}u < p.q_w {
-            store(n, first, vec3(q0_w + b_w + {{ v }}u, qh, qd), block, a{{ v }}_{{ t }} + b);
+        let spot = vec3(b_w + {{ quad * 4 }}u, b_h, b_d);
+        let q = q0 + spot;
+        let size = quad_size(q);
+{% if SUMS > 0 %}
+        // Four vec4 of this invocation's own.
+        let own = quad_place(spot, co * 2u);
+{% endif %}
+{% for t in range(2) %}
+        let block_{{ t }} = tile * 8u + co * 2u + {{ t }}u;
+        let size_{{ t }} = select(0u, size, block_{{ t }} < p.co_blocks);
+        let b_{{ t }} = bias_of(block_{{ t }});
+{% for i in range(4) %}
+        var v{{ i }}_{{ t }} = a{{ quad * 4 + i }}_{{ t }} + b_{{ t }};
+{% endfor %}
+{% if SUMS == 2 %}
+        let norm_{{ t }} = on_load_of(sums_row(n, min(block_{{ t }}, p.co_blocks - 1u)));
+        var sums_{{ t }} = Sums(vec4(0.0), vec4(0.0));
+{% endif %}
+{% if SUMS == 2 %}
+        // Through memory, as loops over registers are written out, which takes some compilers long.
+{% for i in range(4) %}
+        sh_x[own + {{ i }}u] = v{{ i }}_{{ t }};
+{% endfor %}
+        for (var i = 0u; i < size_{{ t }}; i++) {
+            let at = q + vec3(i, 0u, 0u);
+            let da = store(n, first, at, block_{{ t }}, sh_x[own + i]);
+            sums_{{ t }} = add_sums(sums_{{ t }}, norm_{{ t }}, n, first, at, block_{{ t }}, da);
+        }
+{% else %}
+{% for i in range(4) %}
+        if {{ i }}u < size_{{ t }} {
+            v{{ i }}_{{ t }} = store(n, first, q + vec3({{ i }}u, 0u, 0u), block_{{ t }}, v{{ i }}_{{ t }});
         }
 {% endfor %}
+{% endif %}
+{% if SUMS == 1 %}
+        let sums_{{ t }} = sums_of(size_{{ t }}, v0_{{ t }}, v1_{{ t }}, v2_{{ t }}, v3_{{ t }});
+{% endif %}
+{% endfor %}
+{% if SUMS > 0 %}
+{% for t in range(2) %}
+        sh_x[own + {{ t * 2 }}u] = sums_{{ t }}.first;
+        sh_x[own + {{ t * 2 + 1 }}u] = sums_{{ t }}.second;
+{% endfor %}
+{% endif %}
     }
 {% endfor %}
+{% if SUMS > 0 %}
+    workgroupBarrier();
+    sum_chunks(local, n, q0, tile);
+{% endif %}
 }

@@ -108,7 +108,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_invocation_id
 {% else %}
             let value = a{{ 2 * r - 1 }}_{{ t }} - a{{ 2 * r }}_{{ t }} - a{{ 2 * r + 1 }}_{{ t }};
 {% endif %}
-            store(n, first, vec3(q_w, q_h + {{ r }}u, q_d), block, value + b);
+            _ = store(n, first, vec3(q_w, q_h + {{ r }}u, q_d), block, value + b);
         }
 {% endfor %}
     }

@@ -9,11 +9,6 @@
 
 struct Affine { mean: vec4<f32>, rstd: vec4<f32>, scale: vec4<f32>, shift: vec4<f32> }
 
-// Row of a column's channel block in statistics and sums.
-fn row_of(c: Column) -> u32 {
-    return (p.first_sample + c.n) * p.sample_blocks + p.first_block + c.block;
-}
-
 // Channels that pad the last block have scale and shift 0.
 fn affine_of(c: Column) -> Affine {
     var scale = vec4(0.0);

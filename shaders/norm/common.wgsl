@@ -24,8 +24,8 @@ struct Column {
     place: u32, w: u32, h: u32,
     // Planes first .. end; none for an invocation beyond the plane.
     first: u32, end: u32,
-    // Chunk of the channel block, and n * blocks + block, for partial sums.
-    chunk: u32, row: u32,
+    // Chunk of the channel block, for partial sums.
+    chunk: u32,
 }
 
 fn column_of(group: vec3<u32>, local: u32) -> Column {
@@ -35,8 +35,13 @@ fn column_of(group: vec3<u32>, local: u32) -> Column {
     let row = p.first_row + group.z;
     return Column(
         row / p.blocks, row % p.blocks, place, place % p.w, place / p.w, first, end,
-        group.y * p.tiles + group.x, row,
+        group.y * p.tiles + group.x,
     );
+}
+
+// Row of a column's channel block in statistics and sums.
+fn row_of(c: Column) -> u32 {
+    return (p.first_sample + c.n) * p.sample_blocks + p.first_block + c.block;
 }
 
 fn z_at(c: Column, d: u32) -> vec4<f32> {

@@ -33,7 +33,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     if local == 0u {
         let count = f32(min(64u, p.h * p.w - group.x * 64u) * (c.end - c.first));
         let mean = sh_sum[0] / count;
-        let i = (c.row * p.chunks + c.chunk) * 2u;
+        let i = (row_of(c) * p.chunks + c.chunk) * 2u;
         partial[i] = shift + mean;
         partial[i + 1u] = max(sh_square[0] - mean * sh_sum[0], vec4(0.0));
     }

@@ -48,6 +48,7 @@ pub struct Reflection {
 /// Shaders that others include; they have no entry point of their own.
 pub const PARTS: &[&str] = &[
     "conv3d/gather_store",
+    "conv3d/gather_sums",
     "loss/softmax",
     "norm/affine",
     "norm/common",

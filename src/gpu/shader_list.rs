@@ -2,6 +2,7 @@ sources![
     "conv3d/bias",
     "conv3d/gather_simt",
     "conv3d/gather_store",
+    "conv3d/gather_sums",
     "conv3d/gather_subgroup",
     "conv3d/pack",
     "conv3d/weight_simt",

@@ -8,10 +8,11 @@ use super::parameters::{Parameters, decoder_block, encoder_block};
 use super::plan::NetworkPlan;
 use crate::error::{Error, Result};
 use crate::gpu::{Lifetime, SlotId};
-use crate::ops::conv3d::{Conv3dBackwardInput, Conv3dBackwardWeight, Conv3dForward, Geometry};
+use crate::ops::conv3d::{
+    Conv3dBackwardInput, Conv3dBackwardWeight, Conv3dForward, Geometry, GradientSums, InputGradient,
+};
 use crate::ops::norm::{
-    NormActivation, NormActivationBackward, NormOnLoad, NormStatistics, SegmentNorm,
-    statistics_slot,
+    NormActivation, NormActivationBackward, NormOnLoad, NormSums, SegmentNorm, statistics_slot,
 };
 use crate::ops::stage::Stage;
 use crate::ops::tensor::{Storage, View};
@@ -43,6 +44,16 @@ impl From<View> for Operand {
     fn from(view: View) -> Self {
         Operand { view, on_load: None }
     }
+}
+
+/// Gradient on a block's activation: in two parts that the norm's kernels add or, where convolutions add while
+/// they store, in one.
+#[derive(Clone, Copy, Debug)]
+struct ActivationGradient {
+    da: View,
+    da2: Option<View>,
+    /// The sums of the block's norm, where the last convolution left them.
+    sums: Option<NormSums>,
 }
 
 /// What the backward pass needs of one block.
@@ -173,7 +184,8 @@ impl UNet {
             let y = joined[level].tensor.segment(0);
             let Operand { view, on_load } = x;
             let geometry = self.up_geometry(level);
-            Conv3dForward { x: view, on_load, w, bias: None, y, geometry }.lower(l)?;
+            Conv3dForward { x: view, on_load, w, bias: None, y, statistics: None, geometry }
+                .lower(l)?;
             let both = Self::joined(l, joined[level], &encoder[level][1]);
             let geometry = same_padding(plan.kernels[level + 1], [1; 3]);
             let a = self.tensor(l, "a", samples, &[features], level, operand)?;
@@ -189,8 +201,8 @@ impl UNet {
                 let y = self.tensor(l, "logits", samples, &classes, level, Storage::Buffer)?;
                 let w = self.parameter(parameters, &format!("seg_outputs.{u}.weight"))?;
                 let Operand { view, on_load } = x;
-                Conv3dForward { x: view, on_load, w, bias: None, y, geometry: POINTWISE }
-                    .lower(l)?;
+                let (bias, statistics, geometry) = (None, None, POINTWISE);
+                Conv3dForward { x: view, on_load, w, bias, y, statistics, geometry }.lower(l)?;
                 logits[level] = Some(y);
             }
         }
@@ -201,7 +213,7 @@ impl UNet {
     /// A concatenation of values as they lie and the activation of `skip`, which its second segment is
     /// or becomes while it is loaded.
     fn joined(l: &mut Lowering, z: View, skip: &Block) -> Operand {
-        if !l.variant.normalises_on_load() {
+        if !l.variant.fuses_norms() {
             return z.into();
         }
         let segments = vec![None, Some(skip.norm)];
@@ -223,8 +235,8 @@ impl UNet {
         let samples = l.tensors.of(a).samples;
         let features = self.plan.features(level);
         let operand = l.variant.operand();
-        let on_load = l.variant.normalises_on_load();
-        let z = match on_load {
+        let fuses = l.variant.fuses_norms();
+        let z = match fuses {
             true => a,
             false => self.tensor(l, &format!("{name} z"), samples, &[features], level, operand)?,
         };
@@ -232,11 +244,12 @@ impl UNet {
         let bias = Some(self.parameter(parameters, &format!("{name}.conv.bias"))?);
         let gamma = self.parameter(parameters, &format!("{name}.instnorm.weight"))?;
         let beta = self.parameter(parameters, &format!("{name}.instnorm.bias"))?;
-        Conv3dForward { x: x.view, on_load: x.on_load, w, bias, y: z, geometry }.lower(l)?;
         let stats = statistics_slot(l, z, Lifetime::Transient);
-        NormStatistics { z, stats }.lower(l);
+        let Operand { view, on_load } = x;
+        Conv3dForward { x: view, on_load, w, bias, y: z, statistics: Some(stats), geometry }
+            .lower(l)?;
         let norm = SegmentNorm { stats, gamma, beta, slope: SLOPE };
-        let a = match on_load {
+        let a = match fuses {
             true => {
                 let table = NormOnLoad { z, segments: vec![Some(norm)] }.lower(l);
                 Operand { view: z, on_load: Some(table) }
@@ -270,8 +283,9 @@ impl UNet {
         let samples = activations.samples;
         let operand = l.variant.operand();
         // Gradients on each level's encoder output through the skip.
-        let mut skips: Vec<Option<View>> = vec![None; plan.levels()];
-        let mut from_above: Option<View> = None;
+        let mut skips: Vec<Option<ActivationGradient>> = vec![None; plan.levels()];
+        let mut from_above: Option<ActivationGradient> = None;
+        let is_weighted = |level: usize| dlogits.get(level).copied().flatten().is_some();
         // The activation at the end of the level's decoder, where the level above has needed it.
         let mut end_of_level: Option<Operand> = None;
         for (level, skip_gradient) in skips.iter_mut().take(steps).enumerate() {
@@ -279,7 +293,6 @@ impl UNet {
             let features = plan.features(level);
             let [first, second] = &activations.decoder[u];
             let again = level < to.recompute;
-            let mut gradients: Vec<View> = from_above.into_iter().collect();
             if let Some(dy) = dlogits.get(level).copied().flatten() {
                 let name = format!("seg_outputs.{u}.weight");
                 let w = self.parameter(parameters, &name)?;
@@ -291,20 +304,21 @@ impl UNet {
                 let Operand { view: x, on_load } = x;
                 Conv3dBackwardWeight { x, on_load, dy, dw, db: None, geometry: POINTWISE }
                     .lower(l)?;
-                let dx = self.tensor(l, "da head", samples, &[features], level, operand)?;
+                let (dx, whole) = self.collect(l, gradient, second, from_above, level, true)?;
                 let (dx, segments) = (vec![Some(dx)], vec![features]);
-                Conv3dBackwardInput { dy, w, dx: dx.clone(), segments, geometry: POINTWISE }
-                    .lower(l)?;
-                gradients.extend(dx.into_iter().flatten());
+                Conv3dBackwardInput { dy, w, dx, segments, geometry: POINTWISE }.lower(l)?;
+                from_above = Some(whole);
             }
-            let da = self.tensor(l, "da", samples, &[features], level, operand)?;
             let x = self.activation(l, first, level, again)?;
             let whole = Block { x, ..second.clone() };
-            self.block_backward(l, parameters, gradient, &whole, &gradients, &[Some(da)], level)?;
+            let (dx, da) = self.collect(l, gradient, first, None, level, true)?;
+            self.block_backward(l, parameters, gradient, &whole, from_above, &[Some(dx)], level)?;
             let up = self.tensor(l, "d upsampled", samples, &[features], level, operand)?;
-            let skip = self.tensor(l, "d skip", samples, &[features], level, operand)?;
-            let dx = [Some(up), Some(skip)];
-            self.block_backward(l, parameters, gradient, first, &[da], &dx, level)?;
+            // The level below adds to it.
+            let skipped = &activations.encoder[level][1];
+            let (dskip, skip) = self.collect(l, gradient, skipped, None, level, false)?;
+            let dx = [Some(up.into()), Some(dskip)];
+            self.block_backward(l, parameters, gradient, first, Some(da), &dx, level)?;
             *skip_gradient = Some(skip);
             let name = format!("tu.{u}.weight");
             let (w, dw) = (self.parameter(parameters, &name)?, self.parameter(gradient, &name)?);
@@ -319,30 +333,77 @@ impl UNet {
             end_of_level = Some(x);
             let Operand { view: x, on_load } = x;
             Conv3dBackwardWeight { x, on_load, dy: up, dw, db: None, geometry }.lower(l)?;
-            let deep = plan.features(level + 1);
-            let dx = self.tensor(l, "da", samples, &[deep], level + 1, operand)?;
-            Conv3dBackwardInput { dy: up, w, dx: vec![Some(dx)], segments: vec![deep], geometry }
-                .lower(l)?;
-            from_above = Some(dx);
+            // The head of the level below adds to it, if there is one.
+            let whole = level + 1 == steps || !is_weighted(level + 1);
+            let (dx, da) = self.collect(l, gradient, below, None, level + 1, whole)?;
+            let (dx, segments) = (vec![Some(dx)], vec![plan.features(level + 1)]);
+            Conv3dBackwardInput { dy: up, w, dx, segments, geometry }.lower(l)?;
+            from_above = Some(da);
         }
         for level in (0..plan.levels()).rev() {
-            let features = plan.features(level);
             let [first, second] = &activations.encoder[level];
             let x = self.activation(l, first, level, level < to.recompute)?;
             let second = &Block { x, ..second.clone() };
-            let gradients: Vec<View> = from_above.into_iter().chain(skips[level]).collect();
-            let da = self.tensor(l, "da", samples, &[features], level, operand)?;
-            self.block_backward(l, parameters, gradient, second, &gradients, &[Some(da)], level)?;
-            let dx = if level == 0 {
-                None
-            } else {
-                let input = [plan.features(level - 1)];
-                Some(self.tensor(l, "da", samples, &input, level - 1, operand)?)
+            let (dx, da) = self.collect(l, gradient, first, None, level, true)?;
+            self.block_backward(l, parameters, gradient, second, from_above, &[Some(dx)], level)?;
+            let (dx, above) = match level.checked_sub(1) {
+                None => (None, None),
+                Some(above) => {
+                    let end = &activations.encoder[above][1];
+                    let (dx, da) = self.collect(l, gradient, end, skips[above], above, true)?;
+                    (Some(dx), Some(da))
+                }
             };
-            self.block_backward(l, parameters, gradient, first, &[da], &[dx], level)?;
-            from_above = dx;
+            self.block_backward(l, parameters, gradient, first, Some(da), &[dx], level)?;
+            from_above = above;
         }
         Ok(())
+    }
+
+    /// Where a convolution is to put its part of the gradient on a block's activation, and the gradient then:
+    /// with what was there `before`, and with the sums of the norm if that is the `whole` of it.
+    fn collect(
+        &self,
+        l: &mut Lowering,
+        gradient: SlotId,
+        block: &Block,
+        before: Option<ActivationGradient>,
+        level: usize,
+        whole: bool,
+    ) -> Result<(InputGradient, ActivationGradient)> {
+        let (samples, operand) = (l.tensors.of(block.z).samples, l.variant.operand());
+        let own = [self.plan.features(level)];
+        match (before, block.a.on_load) {
+            // Without tables convolutions do not sum.
+            (before, None) => {
+                let part = self.tensor(l, "da", samples, &own, level, operand)?;
+                let da = before.map_or(part, |b| b.da);
+                let da2 = before.map(|_| part);
+                Ok((part.into(), ActivationGradient { da, da2, sums: None }))
+            }
+            (before, Some(table)) => {
+                let to = match before {
+                    Some(before) => before.da,
+                    None => self.tensor(l, "da", samples, &own, level, operand)?,
+                };
+                let of = match whole {
+                    true => Some(self.norm_sums(l, gradient, block)?),
+                    false => None,
+                };
+                let sums = of.map(|of| GradientSums { of, table });
+                let part = InputGradient { to, add: before.is_some(), sums };
+                Ok((part, ActivationGradient { da: to, da2: None, sums: of }))
+            }
+        }
+    }
+
+    /// Where the sums of a block's norm go, and the gradients that they are.
+    fn norm_sums(&self, l: &mut Lowering, gradient: SlotId, block: &Block) -> Result<NormSums> {
+        let name = |part: &str| format!("{}.instnorm.{part}", block.name);
+        let dgamma = self.parameter(gradient, &name("weight"))?;
+        let dbeta = self.parameter(gradient, &name("bias"))?;
+        let sums = statistics_slot(l, block.z, Lifetime::Transient);
+        Ok(NormSums { z: block.z, norm: block.norm, sums, dgamma, dbeta })
     }
 
     /// The activation of a block: as the forward pass left it, or made again.
@@ -353,7 +414,7 @@ impl UNet {
         level: usize,
         again: bool,
     ) -> Result<Operand> {
-        if !again || l.variant.normalises_on_load() {
+        if !again || l.variant.fuses_norms() {
             return Ok(block.a);
         }
         let samples = l.tensors.of(block.z).samples;
@@ -370,31 +431,25 @@ impl UNet {
         parameters: SlotId,
         gradient: SlotId,
         block: &Block,
-        gradients: &[View],
-        dx: &[Option<View>],
+        da: Option<ActivationGradient>,
+        dx: &[Option<InputGradient>],
         level: usize,
     ) -> Result<()> {
-        let Some((&da, rest)) = gradients.split_first() else {
+        let Some(ActivationGradient { da, da2, sums }) = da else {
             return Err(Error::Input("a network without any weighted head cannot train".into()));
         };
         let features = self.plan.features(level);
         let samples = l.tensors.of(block.z).samples;
         let operand = l.variant.operand();
         let dz = self.tensor(l, "dz", samples, &[features], level, operand)?;
-        let name = |part: &str| format!("{}.{part}", block.name);
-        NormActivationBackward {
-            z: block.z,
-            norm: block.norm,
-            frozen: false,
-            da,
-            da2: rest.first().copied(),
-            dz,
-            dgamma: self.parameter(gradient, &name("instnorm.weight"))?,
-            dbeta: self.parameter(gradient, &name("instnorm.bias"))?,
-        }
-        .lower(l)?;
-        let w = self.parameter(parameters, &name("conv.weight"))?;
-        let dw = self.parameter(gradient, &name("conv.weight"))?;
+        let (summed, frozen) = (sums.is_some(), false);
+        let of = match sums {
+            Some(of) => of,
+            None => self.norm_sums(l, gradient, block)?,
+        };
+        NormActivationBackward { of, summed, frozen, da, da2, dz }.lower(l)?;
+        let name = format!("{}.conv.weight", block.name);
+        let (w, dw) = (self.parameter(parameters, &name)?, self.parameter(gradient, &name)?);
         let (Operand { view: x, on_load }, geometry) = (block.x, block.geometry);
         Conv3dBackwardWeight { x, on_load, dy: dz, dw, db: None, geometry }.lower(l)?;
         if dx.iter().any(Option::is_some) {

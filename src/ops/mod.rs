@@ -76,10 +76,11 @@ impl ConvVariant {
         }
     }
 
-    /// Whether convolutions can normalise and activate their input while they load it
-    /// ([`norm::NormOnLoad`]). Where each value is loaded once a tap from a texture, as on CPU adapters,
-    /// that costs more than an activation of its own, by a count of instructions.
-    pub fn normalises_on_load(self) -> bool {
+    /// Whether convolutions take over what norms do with their operands: normalise and activate while they
+    /// load ([`norm::NormOnLoad`]), sum up and add to another gradient while they store
+    /// ([`conv3d::InputGradient`]). Where each value is loaded once a tap from a texture, as on CPU adapters, an
+    /// activation of its own costs less, by a count of instructions; and nothing can be added to a texture.
+    pub fn fuses_norms(self) -> bool {
         self == ConvVariant::Simt
     }
 

@@ -7,7 +7,7 @@ use super::stage::Stage;
 use super::tensor::{Region, Storage, View, blocks_of};
 use super::{Lowering, ParamRef};
 use crate::error::Result;
-use crate::gpu::{Binding, Dispatch, Kernel, Lifetime, SlotId};
+use crate::gpu::{Binding, Command, Dispatch, Kernel, Lifetime, SlotId};
 
 /// Places (h, w) of a workgroup, and the planes that each of its invocations walks.
 const PLACES: u32 = 64;
@@ -46,13 +46,29 @@ pub struct NormActivation {
     pub a: View,
 }
 
-/// Gradients of [`NormActivation`].
-#[derive(Clone, Debug)]
-pub struct NormActivationBackward {
+/// The first half of the gradients of [`NormActivation`]: over the voxels the sums of g and of g xhat, where
+/// g is the gradient in front of the activation and xhat the normalised z.
+#[derive(Clone, Copy, Debug)]
+pub struct NormSums {
     /// As in the forward pass.
     pub z: View,
     /// As in the forward pass.
     pub norm: SegmentNorm,
+    /// Both sums of every sample and channel, a slot as [`statistics_slot`] makes it.
+    pub sums: SlotId,
+    /// Gradient on gamma, \[C\]: the sum of g xhat.
+    pub dgamma: ParamRef,
+    /// Gradient on beta, \[C\]: the sum of g.
+    pub dbeta: ParamRef,
+}
+
+/// Gradients of [`NormActivation`].
+#[derive(Clone, Debug)]
+pub struct NormActivationBackward {
+    /// The norm, its sums and the gradients that they are.
+    pub of: NormSums,
+    /// Whether the convolution that made da has left the sums ([`super::conv3d::GradientSums`]).
+    pub summed: bool,
     /// True: mean and variance count as constants.
     pub frozen: bool,
     /// Gradient on a, in storage as z.
@@ -61,10 +77,6 @@ pub struct NormActivationBackward {
     pub da2: Option<View>,
     /// Gradient on z, buffer or texture.
     pub dz: View,
-    /// Gradient on gamma, \[C\].
-    pub dgamma: ParamRef,
-    /// Gradient on beta, \[C\].
-    pub dbeta: ParamRef,
 }
 
 /// What stands in front of a convolution's input, by segment, for the convolution to apply it while it
@@ -107,16 +119,10 @@ struct Params {
 #[repr(C)]
 #[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
 struct CombineParams {
-    d: u32,
-    plane: u32,
-    run: u32,
-    tiles: u32,
-    chunks: u32,
+    edges: [u32; 3],
     rows: u32,
-    sample_blocks: u32,
-    region_blocks: u32,
-    first: u32,
-    pad: [u32; 3],
+    chunk: [u32; 3],
+    pad: u32,
 }
 
 #[repr(C)]
@@ -133,8 +139,8 @@ struct TableParams {
 
 /// A slot for the statistics of `z`: vec4 \[n\]\[block\]\[2\].
 pub fn statistics_slot(l: &mut Lowering, z: View, lifetime: Lifetime) -> SlotId {
-    let rows = l.tensors.of(z).samples * l.tensors.block_range(z).len() as u32;
-    l.tensors.slots.buffer("norm statistics", u64::from(rows) * 32, lifetime)
+    let bytes = u64::from(rows_of(l, z)) * 32;
+    l.tensors.slots.buffer("norm statistics", bytes, lifetime)
 }
 
 fn is_texture(l: &Lowering, view: View) -> i64 {
@@ -196,7 +202,7 @@ fn columns(l: &Lowering, z: View, region: &Region, slope: f32) -> Columns {
         channels: l.tensors.channels(z),
         run: RUN,
         tiles,
-        chunks: tiles * runs,
+        chunks: chunks_of(l, z),
         ..Params::default()
     };
     Columns { params, groups: [tiles, runs], rows, vec4s: u64::from(d * h * w) }
@@ -205,32 +211,52 @@ fn columns(l: &Lowering, z: View, region: &Region, slope: f32) -> Columns {
 impl NormStatistics {
     /// Appends both stages.
     pub fn lower(&self, l: &mut Lowering) {
+        let partial = partial_sums(l, self.z);
         for region in l.tensors.regions(&[self.z]) {
             let columns = columns(l, self.z, &region, 1.0);
-            let (p, rows) = (columns.params, columns.rows);
-            let bytes = u64::from(rows * p.chunks) * 32;
-            let partial = l.tensors.slots.buffer("norm partial", bytes, Lifetime::Transient);
             let kernel = Kernel::with("norm/statistics", &[("IN", is_texture(l, self.z))]);
             let bindings = vec![Binding::read(region.places[0].slot), Binding::write(partial)];
             columns.dispatch(l, &kernel, &bindings, 16, 16);
-            let combine = CombineParams {
-                d: p.edges[0],
-                plane: p.edges[1] * p.edges[2],
-                run: RUN,
-                tiles: p.tiles,
-                chunks: p.chunks,
-                rows,
-                sample_blocks: p.sample_blocks,
-                region_blocks: p.blocks,
-                first: p.first_sample * p.sample_blocks + p.first_block,
-                pad: [0; 3],
-            };
-            let kernel = Kernel::plain("norm/combine");
-            let bindings = vec![Binding::read(partial), Binding::write(self.stats)];
-            let grid = [rows.div_ceil(64), 1, 1];
-            l.recording.dispatch(Dispatch::new(kernel, &combine, bindings, grid));
         }
+        let [d, h, w] = l.tensors.of(self.z).spatial;
+        combine_statistics(l, self.z, partial, self.stats, [d, 1, h * w], [RUN, 1, PLACES]);
     }
+}
+
+/// Chunks of a channel block that the kernels here sum.
+fn chunks_of(l: &Lowering, z: View) -> u32 {
+    let [d, h, w] = l.tensors.of(z).spatial;
+    (h * w).div_ceil(PLACES) * d.div_ceil(RUN)
+}
+
+/// Samples times channel blocks.
+fn rows_of(l: &Lowering, z: View) -> u32 {
+    l.tensors.of(z).samples * l.tensors.block_range(z).len() as u32
+}
+
+/// A slot for the sums of the kernels here: vec4 \[n\]\[block\]\[chunk\]\[2\].
+fn partial_sums(l: &mut Lowering, z: View) -> SlotId {
+    let bytes = u64::from(rows_of(l, z)) * u64::from(chunks_of(l, z)) * 32;
+    l.tensors.slots.buffer("norm partial", bytes, Lifetime::Transient)
+}
+
+/// Appends the statistics of z from its chunks' mean and M2, vec4 \[n\]\[block\]\[chunk\]\[2\]; z taken as
+/// a volume of `edges`, cut into chunks of so many voxels.
+pub(super) fn combine_statistics(
+    l: &mut Lowering,
+    z: View,
+    partial: SlotId,
+    stats: SlotId,
+    edges: [u32; 3],
+    chunk: [u32; 3],
+) {
+    let rows = rows_of(l, z);
+    let params = CombineParams { edges, rows, chunk, pad: 0 };
+    let bindings = vec![Binding::read(partial), Binding::write(stats)];
+    let groups = [rows.div_ceil(64), 1, 1];
+    let dispatch = Dispatch::new(Kernel::plain("norm/combine"), &params, bindings, groups);
+    let chunks: u32 = (0..3).map(|i| edges[i].div_ceil(chunk[i])).product();
+    l.recording.dispatch(dispatch.work(0, u64::from(rows) * u64::from(chunks) * 32));
 }
 
 impl NormActivation {
@@ -297,8 +323,72 @@ impl NormOnLoad {
     }
 }
 
+/// Columns and bindings of a kernel of the backward pass on a region of z, da and, where there is a second
+/// gradient, da2.
+fn backward_columns(l: &Lowering, of: &NormSums, region: &Region) -> (Columns, Vec<Binding>) {
+    let NormSums { z, norm, .. } = *of;
+    let mut columns = columns(l, z, region, norm.slope);
+    let p = &mut columns.params;
+    (p.a_base, p.a_stride) = (region.places[1].base, region.places[1].stride);
+    let mut bindings = vec![
+        Binding::read(region.places[0].slot),
+        Binding::read(norm.stats),
+        norm.gamma.read(),
+        norm.beta.read(),
+        Binding::read(region.places[1].slot),
+    ];
+    if let Some(b) = region.places.get(2) {
+        (p.b_base, p.b_stride) = (b.base, b.stride);
+        bindings.push(Binding::read(b.slot));
+    }
+    (columns, bindings)
+}
+
+impl NormSums {
+    /// Appends partial sums and their combination, for the gradient da + da2 on the activation, which lies in
+    /// storage as z.
+    pub fn lower(&self, l: &mut Lowering, da: View, da2: Option<View>) {
+        let partial = partial_sums(l, self.z);
+        let two = i64::from(da2.is_some());
+        let constants = [("IN", is_texture(l, self.z)), ("TWO", two)];
+        let views: Vec<View> = [self.z, da].into_iter().chain(da2).collect();
+        for region in l.tensors.regions(&views) {
+            let (columns, mut bindings) = backward_columns(l, self, &region);
+            bindings.push(Binding::write(partial));
+            let kernel = Kernel::with("norm/backward_sums", &constants);
+            columns.dispatch(l, &kernel, &bindings, 32, 16 * (2 + two as u64));
+        }
+        let chunks = chunks_of(l, self.z);
+        self.combine(l, partial, chunks);
+    }
+
+    /// Appends the sums of chunks, vec4 \[n\]\[block\]\[chunk\]\[2\], and the gradients on gamma and beta.
+    pub(super) fn combine(&self, l: &mut Lowering, partial: SlotId, chunks: u32) {
+        let samples = l.tensors.of(self.z).samples;
+        let blocks = l.tensors.block_range(self.z).len() as u32;
+        let channels = l.tensors.channels(self.z);
+        let bytes = u64::from(channels) * 4;
+        let both = l.tensors.slots.buffer("dgamma dbeta", bytes * 2, Lifetime::Transient);
+        let params = [chunks, blocks, samples, channels];
+        let bindings =
+            vec![Binding::read(partial), Binding::write(self.sums), Binding::write(both)];
+        let groups = [blocks.div_ceil(64), 1, 1];
+        let kernel = Kernel::plain("norm/backward_combine");
+        let dispatch = Dispatch::new(kernel, &params, bindings, groups);
+        let work = u64::from(samples * blocks) * u64::from(chunks) * 32;
+        l.recording.dispatch(dispatch.work(0, work));
+        for (from, to) in [(0, self.dgamma), (bytes, self.dbeta)] {
+            l.recording.commands.push(Command::Copy {
+                from: (both, from),
+                to: (to.slot, to.offset * 4),
+                bytes,
+            });
+        }
+    }
+}
+
 impl NormActivationBackward {
-    /// Appends partial sums, their combination, and the gradient on z.
+    /// Appends the sums, unless they are there, and the gradient on z.
     ///
     /// # Errors
     /// [`crate::Error::Device`] when a tensor exceeds the device's limits.
@@ -308,66 +398,22 @@ impl NormActivationBackward {
             Stage { from: staging, to: self.dz }.lower(l);
             return Ok(());
         }
-        let samples = l.tensors.of(self.z).samples;
-        let blocks = l.tensors.block_range(self.z).len() as u32;
-        let channels = l.tensors.channels(self.z);
-        let rows = u64::from(samples * blocks);
-        let life = Lifetime::Transient;
-        let sums = l.tensors.slots.buffer("norm backward sums", rows * 32, life);
-        let both = l.tensors.slots.buffer("dgamma dbeta", u64::from(channels) * 8, life);
-        let two = i64::from(self.da2.is_some());
-        let mut views = vec![self.z, self.da, self.dz];
-        views.extend(self.da2);
-        let regions = l.tensors.regions(&views);
-        let input = [("IN", is_texture(l, self.z)), ("TWO", two)];
-        let filled = |l: &Lowering, region: &Region| {
-            let mut columns = columns(l, self.z, region, self.norm.slope);
+        let NormActivationBackward { of, summed, frozen, da, da2, dz } = *self;
+        if !summed {
+            of.lower(l, da, da2);
+        }
+        let two = i64::from(da2.is_some());
+        let constants = [("IN", is_texture(l, of.z)), ("TWO", two), ("OUT", is_texture(l, dz))];
+        let views: Vec<View> = [of.z, da].into_iter().chain(da2).chain([dz]).collect();
+        for mut region in l.tensors.regions(&views) {
+            let Some(out) = region.places.pop() else { continue };
+            let (mut columns, mut bindings) = backward_columns(l, &of, &region);
             let p = &mut columns.params;
-            p.frozen = u32::from(self.frozen);
-            (p.a_base, p.a_stride) = (region.places[1].base, region.places[1].stride);
-            (p.out_base, p.out_stride) = (region.places[2].base, region.places[2].stride);
-            p.out_pitch = l.tensors.of(self.dz).pitch;
-            let mut bindings = vec![
-                Binding::read(region.places[0].slot),
-                Binding::read(self.norm.stats),
-                self.norm.gamma.read(),
-                self.norm.beta.read(),
-                Binding::read(region.places[1].slot),
-            ];
-            if let Some(b) = region.places.get(3) {
-                (p.b_base, p.b_stride) = (b.base, b.stride);
-                bindings.push(Binding::read(b.slot));
-            }
-            (columns, bindings)
-        };
-        let chunks = regions.first().map_or(0, |r| filled(l, r).0.params.chunks);
-        let bytes = rows * u64::from(chunks) * 32;
-        let partial = l.tensors.slots.buffer("norm backward partial", bytes, life);
-        for region in &regions {
-            let (columns, mut bindings) = filled(l, region);
-            bindings.push(Binding::write(partial));
-            let kernel = Kernel::with("norm/backward_sums", &input);
-            columns.dispatch(l, &kernel, &bindings, 32, 16 * (2 + two as u64));
-        }
-        let combine = [chunks, blocks, samples, channels];
-        let bindings = vec![Binding::read(partial), Binding::write(sums), Binding::write(both)];
-        let kernel = Kernel::plain("norm/backward_combine");
-        let groups = [blocks.div_ceil(64), 1, 1];
-        l.recording.dispatch(Dispatch::new(kernel, &combine, bindings, groups));
-        let bytes = u64::from(channels) * 4;
-        for (from, to) in [(0, self.dgamma), (bytes, self.dbeta)] {
-            l.recording.commands.push(crate::gpu::Command::Copy {
-                from: (both, from),
-                to: (to.slot, to.offset * 4),
-                bytes,
-            });
-        }
-        let mut constants = input.to_vec();
-        constants.push(("OUT", is_texture(l, self.dz)));
-        for region in &regions {
-            let (columns, mut bindings) = filled(l, region);
-            bindings.push(Binding::read(sums));
-            bindings.push(Binding::write(region.places[2].slot));
+            p.frozen = u32::from(frozen);
+            (p.out_base, p.out_stride, p.out_pitch) =
+                (out.base, out.stride, l.tensors.of(dz).pitch);
+            bindings.push(Binding::read(of.sums));
+            bindings.push(Binding::write(out.slot));
             let kernel = Kernel::with("norm/backward_apply", &constants);
             columns.dispatch(l, &kernel, &bindings, 40, 16 * (3 + two as u64));
         }

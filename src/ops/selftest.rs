@@ -79,7 +79,7 @@ fn geometries() -> [Geometry; 3] {
 /// # Errors
 /// [`Error::Device`] saying which result is wrong by how much, or what the device refused.
 pub fn check(gpu: &Gpu, variant: ConvVariant) -> Result<()> {
-    let loads = if variant.normalises_on_load() { &[false, true][..] } else { &[false] };
+    let loads = if variant.fuses_norms() { &[false, true][..] } else { &[false] };
     let cases = geometries().into_iter().flat_map(|g| loads.iter().map(move |&n| Case::new(g, n)));
     for case in cases {
         let (geometry, expected, got) = (case.geometry, case.expected(), case.run(gpu, variant)?);
@@ -244,8 +244,8 @@ impl Case {
             let norm = SegmentNorm { stats, gamma, beta, slope: SLOPE as f32 };
             NormOnLoad { z: x, segments: vec![Some(norm)] }.lower(&mut l)
         });
-        Conv3dForward { x, on_load, w, bias: None, y, geometry }.lower(&mut l)?;
-        let (dx_list, segments) = (vec![Some(dx)], ci.to_vec());
+        Conv3dForward { x, on_load, w, bias: None, y, statistics: None, geometry }.lower(&mut l)?;
+        let (dx_list, segments) = (vec![Some(dx.into())], ci.to_vec());
         Conv3dBackwardInput { dy, w, dx: dx_list, segments, geometry }.lower(&mut l)?;
         Conv3dBackwardWeight { x, on_load, dy, dw, db: None, geometry }.lower(&mut l)?;
         let plan = MemoryPlan::new(&tensors.slots, &[&recording]);

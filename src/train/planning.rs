@@ -158,7 +158,7 @@ impl<'a> Wanted<'a> {
         let TrainOptions { optimizer, batch_dice, .. } = *self.options;
         let patch = plan.patch;
         // What normalises on load keeps no activations that could be made again.
-        let most = if variant.normalises_on_load() { 0 } else { plan.levels() };
+        let most = if variant.fuses_norms() { 0 } else { plan.levels() };
         let least = most.min(self.options.recompute as usize);
         let made = |recompute: usize| {
             let spec = self.spec(caps, patch, recompute);

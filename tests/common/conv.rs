@@ -120,13 +120,21 @@ pub fn run(
     y.before(&mut l);
     dx.iter().for_each(|f| f.before(&mut l));
     let has_bias = case.b.as_ref().map(|_| bias);
-    Conv3dForward { x, on_load, w: weight, bias: has_bias, y: y.view(), geometry }
-        .lower(&mut l)
-        .map_err(text)?;
+    Conv3dForward {
+        x,
+        on_load,
+        w: weight,
+        bias: has_bias,
+        y: y.view(),
+        statistics: None,
+        geometry,
+    }
+    .lower(&mut l)
+    .map_err(text)?;
     Conv3dBackwardInput {
         dy,
         w: weight,
-        dx: dx.iter().map(|f| Some(f.view())).collect(),
+        dx: dx.iter().map(|f| Some(f.view().into())).collect(),
         segments: case.segments.clone(),
         geometry,
     }

@@ -10,7 +10,7 @@ use asng_wgpu::gpu::{Caps, Gpu, Memory, MemoryPlan, Program, Recording};
 use asng_wgpu::ops::ConvVariant;
 use asng_wgpu::ops::loss::{DiceCrossEntropy, DownsampleLabels, out_elements};
 use asng_wgpu::ops::norm::{
-    NormActivation, NormActivationBackward, NormStatistics, SegmentNorm, statistics_slot,
+    NormActivation, NormActivationBackward, NormStatistics, NormSums, SegmentNorm, statistics_slot,
 };
 use asng_wgpu::ops::optimizer::{GradientNorm, OptimizerStep, Ranges, Rule, adam_hyper, sgd_hyper};
 use asng_wgpu::ops::tensor::{Storage, host};
@@ -57,12 +57,15 @@ pub fn norm(
     let mut l = b.lowering();
     let stats = statistics_slot(&mut l, z, KEEP);
     let norm = SegmentNorm { stats, gamma, beta, slope };
+    let sums = statistics_slot(&mut l, z, KEEP);
+    let of = NormSums { z, norm, sums, dgamma, dbeta };
     [a, dz].iter().for_each(|f| f.before(&mut l));
     if !frozen {
         NormStatistics { z, stats }.lower(&mut l);
     }
     NormActivation { z, norm, a: a.view() }.lower(&mut l).map_err(text)?;
-    NormActivationBackward { z, norm, frozen, da, da2, dz: dz.view(), dgamma, dbeta }
+    let summed = false;
+    NormActivationBackward { of, summed, frozen, da, da2, dz: dz.view() }
         .lower(&mut l)
         .map_err(text)?;
     [a, dz].iter().for_each(|f| f.after(&mut l));

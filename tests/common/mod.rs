@@ -6,6 +6,7 @@ pub mod close;
 pub mod conv;
 pub mod dense;
 pub mod fence;
+pub mod fused;
 pub mod gamma;
 pub mod host_ops;
 pub mod property;

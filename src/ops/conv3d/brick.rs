@@ -29,6 +29,8 @@ const TRIED: [Brick; 5] = [
     Brick { edges: [4, 4, 16], width: 4 },
     Brick { edges: [2, 4, 16], width: 4 },
 ];
+/// Points along D, H, W over which a gather sums what it stores, where the smallest brick has as many.
+const CHUNK: [u32; 3] = [2, 4, 8];
 /// Most invocations of a workgroup that every device grants.
 const MOST_INVOCATIONS: u32 = 256;
 
@@ -37,15 +39,16 @@ impl Brick {
     const GROUPS: u32 = BLOCKS / 2;
 
     /// The bricks for taps and steps along D, H, W and so many output points that fit the workgroup
-    /// memory, the preferred one first; one at least.
+    /// memory, the preferred one first; one at least. `sums`: whether the kernel also sums what it stores.
     pub fn candidates(
         steps: [u32; 3],
         taps: [u32; 3],
         points: [u32; 3],
+        sums: bool,
         workgroup_bytes: u32,
     ) -> Vec<Brick> {
         let fits = |brick: &Brick| {
-            brick.bytes(steps, taps) <= u64::from(workgroup_bytes)
+            brick.bytes(steps, taps, sums) <= u64::from(workgroup_bytes)
                 && brick.invocations() <= MOST_INVOCATIONS
         };
         let smallest = PREFERRED[PREFERRED.len() - 1];
@@ -54,6 +57,11 @@ impl Brick {
         let wasteful = |brick: &Brick| brick.padded(points) * 2 > first.padded(points) * 3;
         let others = TRIED.into_iter().filter(|brick| fits(brick) && !wasteful(brick));
         std::iter::once(first).chain(others).collect()
+    }
+
+    /// Edges of the chunks over which a gather sums what it stores: they divide all of the bricks.
+    pub fn chunk(bricks: &[Brick]) -> [u32; 3] {
+        std::array::from_fn(|i| bricks.iter().map(|brick| brick.edges[i]).fold(CHUNK[i], u32::min))
     }
 
     /// The tile as plain numbers.
@@ -66,12 +74,14 @@ impl Brick {
         self.edges.iter().product::<u32>() / self.width * Brick::GROUPS
     }
 
-    /// Workgroup memory: the halo of one input block, and the weights of one plane of taps.
-    fn bytes(self, steps: [u32; 3], taps: [u32; 3]) -> u64 {
+    /// Workgroup memory: the halo of one input block, where afterwards two sums of every four points lie, and
+    /// the weights of one plane of taps.
+    fn bytes(self, steps: [u32; 3], taps: [u32; 3], sums: bool) -> u64 {
         let halo: u64 =
             (0..3).map(|i| u64::from((self.edges[i] - 1) * steps[i] + taps[i])).product();
+        let sums = if sums { self.edges.iter().product::<u32>() / 4 * BLOCKS * 2 } else { 0 };
         let weights = u64::from(taps[1] * taps[2] * BLOCKS * 4);
-        (halo.max(1) + weights.max(1)) * 16
+        (halo.max(u64::from(sums)).max(1) + weights.max(1)) * 16
     }
 
     /// Points of all bricks that it takes.
@@ -88,19 +98,22 @@ mod tests {
     fn bricks_fit_the_device() {
         for bytes in [16 << 10, 32 << 10, 64 << 10] {
             for (step, tap) in [(1, 1), (1, 3), (2, 3), (1, 2), (2, 1)] {
-                for edge in [1, 4, 7, 64] {
-                    let all = Brick::candidates([step; 3], [tap; 3], [edge; 3], bytes);
+                for (edge, sums) in [1, 4, 7, 64].into_iter().flat_map(|e| [(e, false), (e, true)])
+                {
+                    let all = Brick::candidates([step; 3], [tap; 3], [edge; 3], sums, bytes);
+                    let chunk = Brick::chunk(&all);
                     for brick in &all {
-                        assert!(brick.bytes([step; 3], [tap; 3]) <= u64::from(bytes));
+                        assert!(brick.bytes([step; 3], [tap; 3], sums) <= u64::from(bytes));
                         assert!(brick.invocations() <= MOST_INVOCATIONS);
                         assert!(brick.edges[2].is_multiple_of(brick.width));
+                        assert!((0..3).all(|i| brick.edges[i].is_multiple_of(chunk[i])));
                     }
                     assert!(all.len() == 1 || edge > 7 || all[1..].iter().all(|b| b.width > 0));
                 }
             }
         }
-        let first = |bytes| Brick::candidates([1; 3], [3; 3], [64; 3], bytes)[0].edges;
-        assert_eq!(first(16 << 10), [4, 4, 8]);
-        assert_eq!(Brick::candidates([1; 3], [3; 3], [4; 3], 16 << 10).len(), 2);
+        let of = |edge, sums| Brick::candidates([1; 3], [3; 3], [edge; 3], sums, 16 << 10);
+        assert_eq!([false, true].map(|sums| of(64, sums)[0].edges), [[4, 4, 8]; 2]);
+        assert_eq!(of(4, false).len(), 2);
     }
 }

@@ -3,6 +3,7 @@
 
 use super::Geometry;
 use super::brick::{self, Brick};
+use super::sums::{Chunks, OnStore, Partial};
 use super::tile::Tile;
 use crate::error::{Error, Result};
 use crate::gpu::{Binding, Dispatch, Kernel, Lifetime, SlotId, Tiled, linear_groups};
@@ -122,10 +123,14 @@ pub(super) struct WeightLayout {
 pub(super) struct Gather {
     pub x: View,
     pub y: View,
+    /// Whether the sum is added to y, a buffer.
+    pub add: bool,
     pub w: ParamRef,
     pub bias: Option<ParamRef>,
     /// Table of the normalisation of x, as [`super::Conv3dForward::on_load`].
     pub on_load: Option<SlotId>,
+    /// What is summed over the whole of y.
+    pub on_store: Option<OnStore>,
     pub layout: WeightLayout,
     /// Steps between the weights of neighbouring taps along D, H, W.
     pub tap_strides: [u32; 3],
@@ -170,9 +175,9 @@ struct Params {
     y_stride: u32,
     co_blocks: u32,
     kd: u32,
-    accumulate: u32,
-    in_step: [i32; 3],
     has_bias: u32,
+    in_step: [i32; 3],
+    pad0: u32,
     in_offset: [i32; 3],
     co_count: u32,
     out_step: [u32; 3],
@@ -191,7 +196,42 @@ struct Params {
     /// Outputs that a point scatters to: all, and along each axis.
     corners: u32,
     scatter: [u32; 3],
-    pad: u32,
+    /// Where z lies of the norm whose backward pass is summed.
+    z_base: u32,
+    z_stride: u32,
+    /// Row of the partial sums of the first sample and block, rows from one sample to the next.
+    sums_base: u32,
+    sums_stride: u32,
+    /// Chunks of a row, and the first of this dispatch.
+    chunks: u32,
+    chunk_first: u32,
+    pad1: [u32; 3],
+}
+
+/// The dispatches that make up one output.
+struct Class {
+    axes: [Axis; 3],
+    chunks: Option<Chunks>,
+}
+
+/// One dispatch of a class, but for the slabs into which it may be cut.
+#[derive(Clone, Copy)]
+struct Part<'a> {
+    axes: [Axis; 3],
+    x: &'a Region,
+    y: &'a Region,
+    packed: SlotId,
+    tiling: Tiling,
+    tiled: &'a Tiled,
+    /// What is summed while y is stored, where this is the last that is added to it.
+    summing: Option<Summing>,
+}
+
+#[derive(Clone, Copy)]
+struct Summing {
+    on_store: OnStore,
+    partial: Partial,
+    chunks: Chunks,
 }
 
 /// Lanes along w as a power of two; the others follow along h. As many as w has points: lanes along
@@ -245,24 +285,69 @@ impl Gather {
         let x_regions = l.tensors.regions(&[self.x]);
         let split_input = x_regions.iter().any(|r| r.blocks.start > 0);
         if let Some(staging) = self.staging(l, split_input)? {
-            Gather { y: staging, axes: self.axes.clone(), ..*self }.lower(l)?;
+            Gather { y: staging, on_store: None, axes: self.axes.clone(), ..*self }.lower(l)?;
             Stage { from: staging, to: self.y }.lower(l);
+            self.sum_apart(l);
             return Ok(());
         }
-        let y_regions = l.tensors.regions(&[self.y]);
-        let [axes_d, axes_h, axes_w] = &self.axes;
-        for &d in axes_d {
-            for &h in axes_h {
-                for &w in axes_w {
-                    for y in &y_regions {
-                        for x in &x_regions {
-                            self.dispatch(l, [d, h, w], x, y)?;
-                        }
-                    }
+        let (classes, partial) = self.classes(l);
+        let z = match self.on_store {
+            Some(OnStore::Gradient(sums)) if partial.is_some() => Some(sums.of.z),
+            _ => None,
+        };
+        let y_regions = l.tensors.regions(&[self.y].into_iter().chain(z).collect::<Vec<_>>());
+        let last = l.tensors.block_range(self.x).len() as u32;
+        for class in &classes {
+            for y in &y_regions {
+                for x in &x_regions {
+                    let whole = self.on_store.zip(partial).zip(class.chunks);
+                    let summing = whole
+                        .filter(|_| x.blocks.end == last)
+                        .map(|((on_store, partial), chunks)| Summing { on_store, partial, chunks });
+                    self.dispatch(l, class, x, y, summing)?;
                 }
             }
         }
+        match (self.on_store, partial, classes.first().and_then(|class| class.chunks)) {
+            (Some(on_store), Some(partial), Some(chunks)) => {
+                on_store.finish(l, self.y, partial, chunks.edges);
+            }
+            _ => self.sum_apart(l),
+        }
         Ok(())
+    }
+
+    fn sum_apart(&self, l: &mut Lowering) {
+        if let Some(on_store) = self.on_store {
+            on_store.lower_apart(l, self.y);
+        }
+    }
+
+    /// The dispatches that make up y, and, where kernels can sum what they store, where the sums of all
+    /// go.
+    fn classes(&self, l: &mut Lowering) -> (Vec<Class>, Option<Partial>) {
+        let [axes_d, axes_h, axes_w] = &self.axes;
+        let mut classes = Vec::new();
+        for &d in axes_d {
+            for &h in axes_h {
+                classes.extend(axes_w.iter().map(|&w| Class { axes: [d, h, w], chunks: None }));
+            }
+        }
+        let buffer = l.tensors.of(self.y).storage == Storage::Buffer;
+        let scatters = classes.iter().any(|c| c.axes.iter().any(|a| a.scatter > 1));
+        let fuses = l.variant.fuses_norms() && buffer && !scatters;
+        if self.on_store.is_none() || !fuses {
+            return (classes, None);
+        }
+        let mut first = 0;
+        for class in &mut classes {
+            let bricks = Self::bricks(l, &class.axes, true);
+            let chunks = Chunks::of(&bricks, class.axes.map(|a| a.points), first);
+            first += chunks.number();
+            class.chunks = Some(chunks);
+        }
+        let partial = Partial::add(l, self.y, first);
+        (classes, partial)
     }
 
     /// A buffer in place of y: where that is faster, and where y is a texture, into which nothing can
@@ -278,55 +363,87 @@ impl Gather {
         Ok(Some(sum.view()))
     }
 
-    fn dispatch(&self, l: &mut Lowering, axes: [Axis; 3], x: &Region, y: &Region) -> Result<()> {
+    fn dispatch(
+        &self,
+        l: &mut Lowering,
+        class: &Class,
+        x: &Region,
+        y: &Region,
+        summing: Option<Summing>,
+    ) -> Result<()> {
         let first = x.samples.start.max(y.samples.start);
         let end = x.samples.end.min(y.samples.end);
         if first >= end {
             return Ok(());
         }
+        let axes = class.axes;
         let samples = end - first;
         let q = axes.map(|a| a.points);
         let flops = self.flops(l, &axes, x, y, samples);
-        let candidates = Self::candidates(l, &axes, y.blocks.len() as u32, flops);
+        let sums = summing.is_some();
+        let candidates = Self::candidates(l, &axes, y.blocks.len() as u32, flops, sums);
         let codes: Vec<_> = candidates.iter().map(|tiling| tiling.code()).collect();
-        let class = self.class(l, &axes, x, y);
-        let chosen = l.tensors.caps().tiles.choose(&class, &codes);
+        let name = self.class_name(l, &axes, x, y, summing);
+        let chosen = l.tensors.caps().tiles.choose(&name, &codes);
         let tiling = candidates[chosen];
-        let tiled = Tiled { class, tile: codes[chosen].clone(), candidates: codes.len() };
+        let tiled = &Tiled { class: name, tile: codes[chosen].clone(), candidates: codes.len() };
         let packed = self.pack(l, &axes, x, y, tiling)?;
         let plane = flops / u64::from(q[0].max(1));
         // Whole bricks of the simt kernel.
         let most = (l.tensors.caps().work.flops / plane.max(1)).clamp(4, 1 << 20) as u32 / 4 * 4;
+        let mut start = 0;
         for slab in axes[0].slabs(most) {
-            self.launch(l, [slab, axes[1], axes[2]], x, y, packed, tiling, &tiled);
+            let summing = summing.map(|whole| {
+                let chunks = whole.chunks.slab(start, slab.points);
+                Summing { chunks, ..whole }
+            });
+            let axes = [slab, axes[1], axes[2]];
+            self.launch(l, Part { axes, x, y, packed, tiling, tiled, summing });
+            start += slab.points;
         }
         Ok(())
     }
 
     /// The tilings of a dispatch, the preferred one first.
-    fn candidates(l: &Lowering, axes: &[Axis; 3], blocks: u32, flops: u64) -> Vec<Tiling> {
-        let q = axes.map(|a| a.points);
+    fn candidates(
+        l: &Lowering,
+        axes: &[Axis; 3],
+        blocks: u32,
+        flops: u64,
+        sums: bool,
+    ) -> Vec<Tiling> {
         match l.variant {
             ConvVariant::Subgroup => {
+                let q = axes.map(|a| a.points);
                 let lanes = l.tensors.caps().subgroup_lanes.unwrap_or(8);
                 let points = q[1].div_ceil(lanes >> lane_shift(q[2], lanes));
                 let tiles = Tile::candidates(&axes[1], points, blocks, lanes, flops);
                 tiles.into_iter().map(Tiling::Subgroup).collect()
             }
             ConvVariant::Simt => {
-                let steps = axes.map(|a| a.in_step.unsigned_abs());
-                let bytes = l.tensors.caps().workgroup_bytes;
-                let bricks = Brick::candidates(steps, axes.map(|a| a.count), q, bytes);
-                bricks.into_iter().map(Tiling::Simt).collect()
+                Self::bricks(l, axes, sums).into_iter().map(Tiling::Simt).collect()
             }
         }
     }
 
+    fn bricks(l: &Lowering, axes: &[Axis; 3], sums: bool) -> Vec<Brick> {
+        let steps = axes.map(|a| a.in_step.unsigned_abs());
+        let (taps, points) = (axes.map(|a| a.count), axes.map(|a| a.points));
+        Brick::candidates(steps, taps, points, sums, l.tensors.caps().workgroup_bytes)
+    }
+
     /// What decides about the speed of a tile: all but the samples and the places in memory.
-    fn class(&self, l: &Lowering, axes: &[Axis; 3], x: &Region, y: &Region) -> String {
+    fn class_name(
+        &self,
+        l: &Lowering,
+        axes: &[Axis; 3],
+        x: &Region,
+        y: &Region,
+        summing: Option<Summing>,
+    ) -> String {
         let list = |of: fn(&Axis) -> u32| axes.each_ref().map(of).map(|n| n.to_string()).join("x");
         format!(
-            "gather {} taps {} steps {} to {} points {} channels {}to{}{}{}{}",
+            "gather {} taps {} steps {} to {} points {} channels {}to{}{}{}{}{}",
             l.variant.name(),
             list(|a| a.count),
             list(|a| a.in_step.unsigned_abs()),
@@ -337,6 +454,11 @@ impl Gather {
             if l.tensors.of(self.y).storage == Storage::Texture { " texture" } else { "" },
             if self.on_load.is_some() { " normalised" } else { "" },
             if axes.iter().any(|a| a.scatter > 1) { " scattered" } else { "" },
+            match summing.map(|s| s.on_store) {
+                None => "",
+                Some(OnStore::Statistics(_)) => " with statistics",
+                Some(OnStore::Gradient(_)) => " with sums",
+            },
         )
     }
 
@@ -353,17 +475,8 @@ impl Gather {
     }
 
     /// Appends the kernel for (a slab of) the axes.
-    #[expect(clippy::too_many_arguments, reason = "a launch is wired from all of these")]
-    fn launch(
-        &self,
-        l: &mut Lowering,
-        axes: [Axis; 3],
-        x: &Region,
-        y: &Region,
-        packed: SlotId,
-        tiling: Tiling,
-        tiled: &Tiled,
-    ) {
+    fn launch(&self, l: &mut Lowering, part: Part) {
+        let Part { axes, x, y, packed, tiling, tiled, summing } = part;
         let first = x.samples.start.max(y.samples.start);
         let samples = x.samples.end.min(y.samples.end) - first;
         let (co_blocks, ci_blocks) = (y.blocks.len() as u32, x.blocks.len() as u32);
@@ -378,23 +491,24 @@ impl Gather {
         let x_edges = l.tensors.of(self.x).spatial;
         let Tensor { spatial: [y_d, y_h, _], pitch: y_w, .. } = *l.tensors.of(self.y);
         let (place_x, place_y) = (x.places[0], y.places[0]);
+        // Samples from the beginning of each.
+        let (skipped_x, skipped_y) = (first - x.samples.start, first - y.samples.start);
         let on_load_stride = l.tensors.block_range(self.x).len() as u32;
         let corners: u32 = axes.iter().map(|a| a.scatter).product();
         let mut params = Params {
             q,
             points,
             x_d: x_edges[0],
-            x_base: place_x.base + (first - x.samples.start) * place_x.stride,
+            x_base: place_x.base + skipped_x * place_x.stride,
             x_stride: place_x.stride,
             ci_blocks,
             y_d,
             y_h,
             y_w,
-            y_base: place_y.base + (first - y.samples.start) * place_y.stride,
+            y_base: place_y.base + skipped_y * place_y.stride,
             y_stride: place_y.stride,
             co_blocks,
             kd: taps[0],
-            accumulate: u32::from(x.blocks.start > 0),
             in_step: axes.map(|a| a.in_step),
             has_bias: u32::from(bias_here.is_some()),
             in_offset: axes.map(|a| a.in_offset),
@@ -412,9 +526,23 @@ impl Gather {
             on_load_stride,
             corners,
             scatter: axes.map(|a| a.scatter),
-            pad: 0,
+            ..Params::default()
         };
+        let mut summed = Vec::new();
+        if let Some(Summing { on_store, partial, chunks }) = summing {
+            params.sums_stride = l.tensors.block_range(self.y).len() as u32;
+            params.sums_base = first * params.sums_stride + y.blocks.start;
+            (params.chunks, params.chunk_first) = (partial.chunks, chunks.first);
+            summed.push(Binding::write(partial.slot));
+            if let (OnStore::Gradient(sums), Some(z)) = (on_store, y.places.get(1)) {
+                (params.z_base, params.z_stride) = (z.base + skipped_y * z.stride, z.stride);
+                summed.insert(0, Binding::read(sums.table));
+                summed.push(Binding::read(z.slot));
+            }
+        }
         let texture = i64::from(l.tensors.of(self.y).storage == Storage::Texture);
+        let adds = self.add || x.blocks.start > 0;
+        let add = i64::from(adds);
         let (kernel, grid) = match tiling {
             Tiling::Subgroup(tile) => {
                 let kernel = Kernel::with(
@@ -427,6 +555,7 @@ impl Gather {
                         ("STEP", i64::from(Tile::step(&axes[1]))),
                         ("WINOGRAD", i64::from(tile.winograd)),
                         ("TEXTURE", texture),
+                        ("ADD", add),
                     ],
                 );
                 let tiles_h = q[1].div_ceil(lanes_h * tile.rows);
@@ -442,8 +571,14 @@ impl Gather {
                 constants.extend([
                     ("WIDTH", i64::from(brick.width)),
                     ("TEXTURE", texture),
+                    ("ADD", add),
                     ("NORM", norm),
+                    ("SUMS", summing.map_or(0, |s| s.on_store.constant())),
                 ]);
+                if let Some(Summing { chunks, .. }) = summing {
+                    let names = ["CD", "CH", "CW"].into_iter();
+                    constants.extend(names.zip(chunks.edges.map(i64::from)));
+                }
                 let bricks: u32 = (0..3).map(|i| q[i].div_ceil(brick.edges[i])).product();
                 params.groups = samples * bricks * corners;
                 let grid = linear_groups(u64::from(params.groups));
@@ -451,7 +586,11 @@ impl Gather {
             }
         };
         let flops = self.flops(l, &axes, x, y, samples);
-        let bytes = u64::from(points) * 16 * u64::from(co_blocks * corners + ci_blocks);
+        // y is stored, loaded where it is added to, and z with it for its norm.
+        let passes = 1 + u32::from(adds) + u32::from(summed.len() > 1);
+        let vec4s = u64::from(points) * u64::from(co_blocks * corners * passes + ci_blocks);
+        let sums = summing.map_or(0, |s| samples * co_blocks * s.chunks.number() * 2);
+        let bytes = 16 * (vec4s + u64::from(sums));
         // Without a bias the binding holds the weights, unread.
         let bias = match bias_here {
             Some(b) => ParamRef { offset: b.offset, ..b }.read(),
@@ -464,6 +603,7 @@ impl Gather {
             Binding::write(place_y.slot),
         ];
         bindings.extend(self.on_load.map(Binding::read));
+        bindings.extend(summed);
         let tiles = co_blocks.div_ceil(tiling.blocks());
         let dispatch = Dispatch::new(kernel, &params, bindings, [grid[0], grid[1], tiles]);
         let tiled = Some(tiled.clone());

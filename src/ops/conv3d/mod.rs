@@ -2,6 +2,7 @@
 
 mod brick;
 mod gather;
+mod sums;
 mod tile;
 mod weight;
 
@@ -11,6 +12,8 @@ use super::{Lowering, ParamRef};
 use crate::error::Result;
 use crate::gpu::SlotId;
 use gather::{Gather, WeightLayout};
+pub use sums::GradientSums;
+use sums::OnStore;
 
 /// Kernel, stride and padding along D, H, W.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -32,7 +35,7 @@ pub struct Conv3dForward {
     /// Input, N,Ci,D,H,W (all segments concatenated).
     pub x: View,
     /// What is done to x while it is loaded, as [`super::norm::NormOnLoad`] tabulates it, by a variant
-    /// that [`super::ConvVariant::normalises_on_load`].
+    /// that [`super::ConvVariant::fuses_norms`].
     pub on_load: Option<SlotId>,
     /// Weight, \[Co, Ci, kd, kh, kw\] (transposed: \[Ci, Co, kd, kh, kw\]).
     pub w: ParamRef,
@@ -40,8 +43,29 @@ pub struct Conv3dForward {
     pub bias: Option<ParamRef>,
     /// Output, N,Co,D',H',W'.
     pub y: View,
+    /// Where the statistics of y go ([`super::norm::statistics_slot`]), if they are wanted: made while y is
+    /// stored by a variant that [`super::ConvVariant::fuses_norms`].
+    pub statistics: Option<SlotId>,
     /// Shape of the kernel.
     pub geometry: Geometry,
+}
+
+/// Where the gradient on a segment of a convolution's input goes.
+#[derive(Clone, Copy, Debug)]
+pub struct InputGradient {
+    /// The segment's gradient.
+    pub to: View,
+    /// Whether it is added to what lies there: in buffers only.
+    pub add: bool,
+    /// Sums of the norm behind which the segment lies, if they are wanted: with this the gradient must be
+    /// whole. Made while it is stored by a variant that [`super::ConvVariant::fuses_norms`].
+    pub sums: Option<GradientSums>,
+}
+
+impl From<View> for InputGradient {
+    fn from(to: View) -> Self {
+        InputGradient { to, add: false, sums: None }
+    }
 }
 
 /// Gradient on the input of [`Conv3dForward`]. dy in operand storage, dx in either.
@@ -52,7 +76,7 @@ pub struct Conv3dBackwardInput {
     /// Weight as in the forward pass.
     pub w: ParamRef,
     /// Gradient on each segment of the input, `None` where nobody needs it.
-    pub dx: Vec<Option<View>>,
+    pub dx: Vec<Option<InputGradient>>,
     /// Channels of each input segment.
     pub segments: Vec<u32>,
     /// Shape of the kernel.
@@ -136,7 +160,8 @@ impl Conv3dForward {
         let axes = std::array::from_fn(|i| geometry.forward_axis(i, input[i], output[i]));
         let tap_strides = self.geometry.tap_strides();
         let Conv3dForward { y, w, bias, on_load, .. } = *self;
-        Gather { x, y, w, bias, on_load, layout, tap_strides, axes }.lower(l)
+        let on_store = self.statistics.map(OnStore::Statistics);
+        Gather { x, y, add: false, w, bias, on_load, on_store, layout, tap_strides, axes }.lower(l)
     }
 }
 
@@ -151,8 +176,8 @@ impl Conv3dBackwardInput {
         let taps = self.geometry.taps();
         let mut co_first = 0;
         for (segment, dx) in self.segments.iter().zip(&self.dx) {
-            if let Some(dx) = *dx {
-                let (input, output) = (l.tensors.of(dx).spatial, l.tensors.of(self.dy).spatial);
+            if let Some(InputGradient { to, add, sums }) = *dx {
+                let (input, output) = (l.tensors.of(to).spatial, l.tensors.of(self.dy).spatial);
                 let layout = if self.geometry.transposed {
                     WeightLayout { co_stride: co * taps, ci_stride: taps, co_first }
                 } else {
@@ -162,7 +187,9 @@ impl Conv3dBackwardInput {
                     std::array::from_fn(|i| self.geometry.backward_axis(i, input[i], output[i]));
                 let tap_strides = self.geometry.tap_strides();
                 let (x, w, bias, on_load) = (self.dy, self.w, None, None);
-                Gather { x, y: dx, w, bias, on_load, layout, tap_strides, axes }.lower(l)?;
+                let (y, on_store) = (to, sums.map(OnStore::Gradient));
+                Gather { x, y, add, w, bias, on_load, on_store, layout, tap_strides, axes }
+                    .lower(l)?;
             }
             co_first += segment;
         }
