@@ -1,9 +1,13 @@
 //! 3-D convolution and transposed convolution: forward, input gradient, weight gradient.
 
+mod axis;
 mod brick;
 mod gather;
+mod launch;
+mod pack;
 mod sums;
 mod tile;
+mod tiling;
 mod weight;
 
 use super::stage::unroll;

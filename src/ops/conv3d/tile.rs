@@ -1,6 +1,6 @@
 //! Register tiles of the subgroup gather: how many neighbours along h and channel blocks a lane holds.
 
-use super::gather::Axis;
+use super::axis::Axis;
 
 /// Most products of a 4 x 4 matrix in the body of the inner loop; more of them spill over
 /// llvmpipe's instruction cache.

@@ -1,7 +1,7 @@
 //! The weight gradient: partial sums over chunks of points (split-K), then one sum in order.
 
-use super::gather::lane_shift;
 use super::tile::{SMALL, is_winograd};
+use super::tiling::lane_shift;
 use super::{Conv3dBackwardWeight, Geometry};
 use crate::error::Result;
 use crate::gpu::{Binding, Dispatch, Kernel, Lifetime, SlotId, linear_groups};
