@@ -12,41 +12,8 @@ use asng_wgpu::ops::norm::{
 use asng_wgpu::ops::optimizer::{GradientNorm, OptimizerStep, Rule, adam_hyper};
 use asng_wgpu::ops::tensor::Storage;
 use asng_wgpu::ops::warp::{LabelInterpolation, Placement, Warp, WarpRecord};
+use common::cases::{LAYERS, Layer};
 use common::{Against, Bench, Result, Rig};
-
-/// One layer, batch 1.
-struct Layer {
-    name: &'static str,
-    kernel: [u32; 3],
-    stride: u32,
-    transposed: bool,
-    /// Channels of the input's segments.
-    input: &'static [u32],
-    output: u32,
-    edge: u32,
-}
-
-const fn plain(name: &'static str, input: &'static [u32], output: u32, edge: u32) -> Layer {
-    Layer { name, kernel: [3; 3], stride: 1, transposed: false, input, output, edge }
-}
-
-const LAYERS: &[Layer] = &[
-    plain("k3s1 32to32 64x64x64", &[32], 32, 64),
-    plain("k3s1 30to30 64x64x64", &[30], 30, 64),
-    plain("k3s1 33to33 64x64x64", &[33], 33, 64),
-    plain("k3s1 64to64 32x32x32", &[64], 64, 32),
-    plain("k3s1 128to128 16x16x16", &[128], 128, 16),
-    plain("k3s1 64to32 64x64x64", &[32, 32], 32, 64),
-    plain("k3s1 1to32 64x64x64", &[1], 32, 64),
-    Layer { stride: 2, ..plain("k3s2 32to64 64x64x64", &[32], 64, 64) },
-    Layer { kernel: [1, 3, 3], ..plain("k133s1 32to32 64x64x64", &[32], 32, 64) },
-    Layer {
-        kernel: [2; 3],
-        stride: 2,
-        transposed: true,
-        ..plain("k2s2 transposed 64to32 32x32x32", &[64], 32, 32)
-    },
-];
 
 impl Layer {
     fn geometry(&self) -> Geometry {

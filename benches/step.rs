@@ -3,42 +3,20 @@
 mod common;
 
 use asng_wgpu::gpu::{Caps, Lifetime, MemoryPlan, Recording, Timing};
-use asng_wgpu::nn::plan::NetworkPlan;
 use asng_wgpu::nn::step::{Batch, LossPlan, Optimizer, TrainingState, record_step};
 use asng_wgpu::nn::unet::UNet;
 use asng_wgpu::ops::ConvVariant;
 use asng_wgpu::ops::optimizer::adam_hyper;
 use asng_wgpu::ops::tensor::{Storage, Tensors};
+use common::cases::{BATCH, CLASSES, STEPS, Step};
 use common::least::Least;
 use common::rig::fill_bytes;
 use common::{Against, Bench, Ready, Result, Rig};
 use std::time::Instant;
 
-struct Step {
-    patch: [u32; 3],
-    features: u32,
-    levels: u32,
-    /// Left out by --quick.
-    long: bool,
-}
-
-const STEPS: &[Step] = &[
-    Step { patch: [40, 56, 40], features: 12, levels: 4, long: false },
-    Step { patch: [64, 64, 64], features: 32, levels: 5, long: true },
-];
-const BATCH: u32 = 2;
-const CLASSES: u32 = 3;
-
 impl Step {
-    fn name(&self) -> String {
-        let ([d, h, w], f, l) = (self.patch, self.features, self.levels);
-        format!("unet step {d}x{h}x{w} b{BATCH} f{f} l{l}")
-    }
-
     fn network(&self) -> Result<UNet> {
-        let Step { patch, features, levels, .. } = *self;
-        let spacing = [1.0; 3];
-        let plan = NetworkPlan::from_spacing(1, CLASSES, features, patch, BATCH, spacing, levels);
+        let plan = self.plan();
         plan.validate()?;
         Ok(UNet::new(plan))
     }

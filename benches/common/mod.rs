@@ -3,6 +3,7 @@
 
 #![allow(dead_code, reason = "no bench binary uses all of it")]
 
+pub mod cases;
 mod clock;
 pub mod least;
 mod limits;

@@ -6,6 +6,8 @@
 
 mod adapter;
 mod bench;
+#[path = "../../common/cases.rs"]
+mod cases;
 mod child;
 mod flags;
 mod layers;

@@ -1,6 +1,7 @@
 //! Whole training steps: forward, loss, backward, clipping, Adam.
 
 use crate::bench::{Bench, Case, Result, timed};
+use crate::cases::{BATCH, CLASSES, STEPS, Step};
 use crate::{Job, loss, random, unet};
 use asng_wgpu::nn::parameters::Parameters;
 use asng_wgpu::nn::plan::NetworkPlan;
@@ -10,20 +11,6 @@ use burn::optim::{AdamConfig, GradientsParams, ModuleOptimizer};
 use burn::prelude::*;
 use unet::UNet;
 
-struct Step {
-    patch: [u32; 3],
-    features: u32,
-    levels: u32,
-    /// Left out by --quick.
-    long: bool,
-}
-
-const STEPS: &[Step] = &[
-    Step { patch: [40, 56, 40], features: 12, levels: 4, long: false },
-    Step { patch: [64, 64, 64], features: 32, levels: 5, long: true },
-];
-const BATCH: u32 = 2;
-const CLASSES: u32 = 3;
 const LEARNING_RATE: f64 = 1e-3;
 
 /// A network in training, with its one batch.
@@ -92,16 +79,6 @@ fn check(name: &str, losses: &[f32]) -> Result<()> {
 }
 
 impl Step {
-    fn name(&self) -> String {
-        let ([d, h, w], f, l) = (self.patch, self.features, self.levels);
-        format!("unet step {d}x{h}x{w} b{BATCH} f{f} l{l}")
-    }
-
-    fn plan(&self) -> NetworkPlan {
-        let (patch, spacing) = (self.patch, [1.0; 3]);
-        NetworkPlan::from_spacing(1, CLASSES, self.features, patch, BATCH, spacing, self.levels)
-    }
-
     fn row(&self, bench: &mut Bench, name: &str) -> Result<()> {
         let (plan, device) = (self.plan(), bench.device.clone().autodiff());
         plan.validate().map_err(|e| e.to_string())?;
