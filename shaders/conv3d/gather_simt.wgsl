@@ -9,6 +9,8 @@
 // with T = 8. A workgroup computes a brick of {{ BD }} x {{ BH }} x {{ BW }} output points and
 // 32 output channels; an invocation WIDTH neighbours along w x 8 channels, in 2 WIDTH vec4 accumulators.
 //
+// Where SUMS > 0 it sums for a norm what it stores (conv3d/gather_sums).
+//
 // FLOPs: 2 * 4 ci_blocks * 32 * taps a point; a row of taps costs (WIDTH - 1) SW + KW + 8 KW vec4 loads
 // from workgroup memory for 8 KW WIDTH vec4 multiply-adds. Halo of a 3x3x3 brick 4x4x8: 360 vec4 for
 // 128 points.
@@ -131,8 +133,6 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
 {% if SUMS == 2 %}
         let norm_{{ t }} = on_load_of(sums_row(n, min(block_{{ t }}, p.co_blocks - 1u)));
         var sums_{{ t }} = Sums(vec4(0.0), vec4(0.0));
-{% endif %}
-{% if SUMS == 2 %}
         // Through memory, as loops over registers are written out, which takes some compilers long.
 {% for i in range(4) %}
         sh_x[own + {{ i }}u] = v{{ i }}_{{ t }};
