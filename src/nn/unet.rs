@@ -373,28 +373,24 @@ impl UNet {
     ) -> Result<(InputGradient, ActivationGradient)> {
         let (samples, operand) = (l.tensors.of(block.z).samples, l.variant.operand());
         let own = [self.plan.features(level)];
-        match (before, block.a.on_load) {
-            // Without tables convolutions do not sum.
-            (before, None) => {
-                let part = self.tensor(l, "da", samples, &own, level, operand)?;
-                let da = before.map_or(part, |b| b.da);
-                let da2 = before.map(|_| part);
-                Ok((part.into(), ActivationGradient { da, da2, sums: None }))
-            }
-            (before, Some(table)) => {
-                let to = match before {
-                    Some(before) => before.da,
-                    None => self.tensor(l, "da", samples, &own, level, operand)?,
-                };
-                let of = match whole {
-                    true => Some(self.norm_sums(l, gradient, block)?),
-                    false => None,
-                };
-                let sums = of.map(|of| GradientSums { of, table });
-                let part = InputGradient { to, add: before.is_some(), sums };
-                Ok((part, ActivationGradient { da: to, da2: None, sums: of }))
-            }
-        }
+        let mut part = || self.tensor(l, "da", samples, &own, level, operand);
+        let Some(table) = block.a.on_load else {
+            // Without a table convolutions do not sum, and the parts stay apart.
+            let to = part()?;
+            let gradient = match before {
+                Some(before) => ActivationGradient { da2: Some(to), ..before },
+                None => ActivationGradient { da: to, da2: None, sums: None },
+            };
+            return Ok((to.into(), gradient));
+        };
+        let to = match before {
+            Some(before) => before.da,
+            None => part()?,
+        };
+        let of = whole.then(|| self.norm_sums(l, gradient, block)).transpose()?;
+        let sums = of.map(|of| GradientSums { of, table });
+        let part = InputGradient { to, add: before.is_some(), sums };
+        Ok((part, ActivationGradient { da: to, da2: None, sums: of }))
     }
 
     /// Where the sums of a block's norm go, and the gradients that they are.
