@@ -1,35 +1,51 @@
-// Sums the chunks in order: per sample and channel the sums of g and g xhat; over the samples they
+// Sums the chunks, always in one order: per sample and channel the sums of g and g xhat; over the samples they
 // are the gradients on beta and gamma.
 //
 // partial: vec4 [n * blocks][chunk][2]. sums: vec4 [n * blocks][2]. dgamma, dbeta: f32 [C].
-// One invocation: one channel block. For every device.
+// A workgroup: one channel block; an invocation every 64th chunk, then a tree. Bytes: 32 a chunk. For every device.
 struct Params { chunks: u32, blocks: u32, samples: u32, channels: u32 }
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> partial: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read_write> sums: array<vec4<f32>>;
 @group(0) @binding(3) var<storage, read_write> dgamma_dbeta: array<f32>;
 
+var<workgroup> sh_g: array<vec4<f32>, 64>;
+var<workgroup> sh_gx: array<vec4<f32>, 64>;
+
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
-    let block = group.x * 64u + local;
-    if block >= p.blocks {
-        return;
-    }
+    let block = group.x;
     var all_g = vec4(0.0);
     var all_gx = vec4(0.0);
     for (var n = 0u; n < p.samples; n++) {
         let row = n * p.blocks + block;
         var g = vec4(0.0);
         var gx = vec4(0.0);
-        for (var chunk = 0u; chunk < p.chunks; chunk++) {
+        for (var chunk = local; chunk < p.chunks; chunk += 64u) {
             let i = (row * p.chunks + chunk) * 2u;
             g += partial[i];
             gx += partial[i + 1u];
         }
-        sums[row * 2u] = g;
-        sums[row * 2u + 1u] = gx;
-        all_g += g;
-        all_gx += gx;
+        // The sums of the sample before must have been read.
+        workgroupBarrier();
+        sh_g[local] = g;
+        sh_gx[local] = gx;
+        for (var half = 32u; half > 0u; half /= 2u) {
+            workgroupBarrier();
+            if local < half {
+                sh_g[local] += sh_g[local + half];
+                sh_gx[local] += sh_gx[local + half];
+            }
+        }
+        if local == 0u {
+            sums[row * 2u] = sh_g[0];
+            sums[row * 2u + 1u] = sh_gx[0];
+            all_g += sh_g[0];
+            all_gx += sh_gx[0];
+        }
+    }
+    if local > 0u {
+        return;
     }
     for (var i = 0u; i < 4u; i++) {
         let c = block * 4u + i;

@@ -253,7 +253,7 @@ pub(super) fn combine_statistics(
     let rows = rows_of(l, z);
     let params = CombineParams { edges, rows, chunk, pad: 0 };
     let bindings = vec![Binding::read(partial), Binding::write(stats)];
-    let groups = [rows.div_ceil(64), 1, 1];
+    let groups = [rows, 1, 1];
     let dispatch = Dispatch::new(Kernel::plain("norm/combine"), &params, bindings, groups);
     let chunks: u32 = (0..3).map(|i| edges[i].div_ceil(chunk[i])).product();
     l.recording.dispatch(dispatch.work(0, u64::from(rows) * u64::from(chunks) * 32));
@@ -372,7 +372,7 @@ impl NormSums {
         let params = [chunks, blocks, samples, channels];
         let bindings =
             vec![Binding::read(partial), Binding::write(self.sums), Binding::write(both)];
-        let groups = [blocks.div_ceil(64), 1, 1];
+        let groups = [blocks, 1, 1];
         let kernel = Kernel::plain("norm/backward_combine");
         let dispatch = Dispatch::new(kernel, &params, bindings, groups);
         let work = u64::from(samples * blocks) * u64::from(chunks) * 32;
