@@ -39,15 +39,19 @@ fn report(failures: Vec<String>) {
     assert!(failures.is_empty(), "{} failures\n{}", failures.len(), failures.join("\n"));
 }
 
-fn conv(case: &Case, caps: &Caps, variant: ConvVariant, storage: Storage) -> Result<(), String> {
+fn twin_of(case: &Case) -> Conv3d {
     let [n, ci, d, h, w] = case.x_shape;
-    let twin = Conv3d {
+    Conv3d {
         samples: n as usize,
         in_channels: ci as usize,
         out_channels: case.out_channels as usize,
         input: [d, h, w],
         geometry: case.geometry,
-    };
+    }
+}
+
+fn conv(case: &Case, caps: &Caps, variant: ConvVariant, storage: Storage) -> Result<(), String> {
+    let twin = twin_of(case);
     let got = common::conv::run(gpu(), caps, variant, case, storage)?;
     let x_shape = case.x_shape.map(|e| e as usize);
     let x = case.loaded();
@@ -183,14 +187,8 @@ fn between_norms(
 
 fn sums_of(case: &Case, front: &Front, caps: &Caps, variant: ConvVariant) -> Result<(), String> {
     let got = fused::run(gpu(), caps, variant, case, front)?;
-    let [n, ci, d, h, w] = case.x_shape;
-    let twin = Conv3d {
-        samples: n as usize,
-        in_channels: ci as usize,
-        out_channels: case.out_channels as usize,
-        input: [d, h, w],
-        geometry: case.geometry,
-    };
+    let twin = twin_of(case);
+    let [_, ci, d, h, w] = case.x_shape;
     let y = twin.forward(&case.x, &case.w, case.b.as_deref());
     let voxels = case.y_shape()[2..].iter().product::<usize>();
     for (row, (y, &[mean, rstd])) in y.chunks_exact(voxels).zip(&got.stats).enumerate() {

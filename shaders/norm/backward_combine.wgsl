@@ -9,8 +9,7 @@ struct Params { chunks: u32, blocks: u32, samples: u32, channels: u32 }
 @group(0) @binding(2) var<storage, read_write> sums: array<vec4<f32>>;
 @group(0) @binding(3) var<storage, read_write> dgamma_dbeta: array<f32>;
 
-var<workgroup> sh_g: array<vec4<f32>, 64>;
-var<workgroup> sh_gx: array<vec4<f32>, 64>;
+{% include "norm/pair_tree" %}
 
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
@@ -28,20 +27,12 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         }
         // The sums of the sample before must have been read.
         workgroupBarrier();
-        sh_g[local] = g;
-        sh_gx[local] = gx;
-        for (var half = 32u; half > 0u; half /= 2u) {
-            workgroupBarrier();
-            if local < half {
-                sh_g[local] += sh_g[local + half];
-                sh_gx[local] += sh_gx[local + half];
-            }
-        }
+        add_pairs(local, g, gx);
         if local == 0u {
-            sums[row * 2u] = sh_g[0];
-            sums[row * 2u + 1u] = sh_gx[0];
-            all_g += sh_g[0];
-            all_gx += sh_gx[0];
+            sums[row * 2u] = sh_first[0];
+            sums[row * 2u + 1u] = sh_second[0];
+            all_g += sh_first[0];
+            all_gx += sh_second[0];
         }
     }
     if local > 0u {

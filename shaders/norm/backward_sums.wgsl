@@ -7,8 +7,7 @@
 {% include "norm/gradient" %}
 
 @group(0) @binding({{ 6 + TWO }}) var<storage, read_write> partial: array<vec4<f32>>;
-var<workgroup> sh_g: array<vec4<f32>, 64>;
-var<workgroup> sh_gx: array<vec4<f32>, 64>;
+{% include "norm/pair_tree" %}
 
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
@@ -22,18 +21,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         sum += g;
         product = fma(g, xhat, product);
     }
-    sh_g[local] = sum;
-    sh_gx[local] = product;
-    for (var half = 32u; half > 0u; half /= 2u) {
-        workgroupBarrier();
-        if local < half {
-            sh_g[local] += sh_g[local + half];
-            sh_gx[local] += sh_gx[local + half];
-        }
-    }
+    add_pairs(local, sum, product);
     if local == 0u {
         let i = (row_of(c) * p.chunks + c.chunk) * 2u;
-        partial[i] = sh_g[0];
-        partial[i + 1u] = sh_gx[0];
+        partial[i] = sh_first[0];
+        partial[i + 1u] = sh_second[0];
     }
 }

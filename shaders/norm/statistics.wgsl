@@ -7,8 +7,7 @@
 {% include "norm/common" %}
 
 @group(0) @binding(2) var<storage, read_write> partial: array<vec4<f32>>;
-var<workgroup> sh_sum: array<vec4<f32>, 64>;
-var<workgroup> sh_square: array<vec4<f32>, 64>;
+{% include "norm/pair_tree" %}
 
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
@@ -21,20 +20,12 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         sum += deviation;
         square = fma(deviation, deviation, square);
     }
-    sh_sum[local] = sum;
-    sh_square[local] = square;
-    for (var half = 32u; half > 0u; half /= 2u) {
-        workgroupBarrier();
-        if local < half {
-            sh_sum[local] += sh_sum[local + half];
-            sh_square[local] += sh_square[local + half];
-        }
-    }
+    add_pairs(local, sum, square);
     if local == 0u {
         let count = f32(min(64u, p.h * p.w - group.x * 64u) * (c.end - c.first));
-        let mean = sh_sum[0] / count;
+        let mean = sh_first[0] / count;
         let i = (row_of(c) * p.chunks + c.chunk) * 2u;
         partial[i] = shift + mean;
-        partial[i + 1u] = max(sh_square[0] - mean * sh_sum[0], vec4(0.0));
+        partial[i + 1u] = max(sh_second[0] - mean * sh_first[0], vec4(0.0));
     }
 }

@@ -54,6 +54,7 @@ pub const PARTS: &[&str] = &[
     "norm/common",
     "norm/gradient",
     "norm/on_load",
+    "norm/pair_tree",
     "warp/record",
 ];
 

@@ -29,6 +29,7 @@ sources![
     "norm/common",
     "norm/gradient",
     "norm/on_load",
+    "norm/pair_tree",
     "norm/statistics",
     "norm/table",
     "optimizer/adam",
