@@ -23,7 +23,9 @@
 //   level is looked up a lane, 190; a buffer about 300);
 // - an accumulator costs a load and a store each time it is touched: hence matrix products, 16
 //   multiply-adds a touch;
-// - a division costs one a lane: hence workgroup numbers in three axes.
+// - a division costs one a lane: hence workgroup numbers in three axes;
+// - a loop that is left at its beginning goes through its body once more with all lanes masked, and so does each that is
+//   nested in it: hence one loop, left at its end.
 {% include "conv3d/gather_store" %}
 
 @group(0) @binding(1) var x: texture_storage_3d<rgba32float, read>;
@@ -50,44 +52,58 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_invocation_id
 {% for r in range(ROWS * 2 if WINOGRAD == 1 else ROWS) %}{% for t in range(T) %}
     var a{{ r }}_{{ t }} = vec4(0.0);
 {% endfor %}{% endfor %}
-    for (var ci = 0u; ci < p.ci_blocks; ci++) {
-        for (var td = td_first; td < td_end; td++) {
+    var ci = 0u;
+    var td = td_first;
+    var tw = 0u;
+    // One loop over (ci, td, tw), left at its end.
+    var turns = p.ci_blocks * u32(max(td_end - td_first, 0)) * p.kw;
+    if turns > 0u {
+        loop {
             let z = i32((x_block + ci) * p.x_d) + d + td;
             let plane = (tile * p.ci_blocks + ci) * p.kd + u32(td);
-            for (var tw = 0u; tw < p.kw; tw++) {
 {% if WINOGRAD == 1 %}
 {% for i in range(ROWS + 2) %}
-                let r{{ i }} = textureLoad(x, vec3(w + i32(tw), h + {{ i }}, z));
+            let r{{ i }} = textureLoad(x, vec3(w + i32(tw), h + {{ i }}, z));
 {% endfor %}
 {% for i in range(0, ROWS, 2) %}
-                let x{{ 2 * i }} = r{{ i }} - r{{ i + 2 }};
-                let x{{ 2 * i + 1 }} = r{{ i + 1 }} + r{{ i + 2 }};
-                let x{{ 2 * i + 2 }} = r{{ i + 2 }} - r{{ i + 1 }};
-                let x{{ 2 * i + 3 }} = r{{ i + 1 }} - r{{ i + 3 }};
+            let x{{ 2 * i }} = r{{ i }} - r{{ i + 2 }};
+            let x{{ 2 * i + 1 }} = r{{ i + 1 }} + r{{ i + 2 }};
+            let x{{ 2 * i + 2 }} = r{{ i + 2 }} - r{{ i + 1 }};
+            let x{{ 2 * i + 3 }} = r{{ i + 1 }} - r{{ i + 3 }};
 {% endfor %}
 {% else %}
 {% for r in range(ROWS) %}{% for th in range(KH) %}{% if r == 0 or th + STEP >= KH %}
-                let x{{ r * STEP + th }} = textureLoad(x, vec3(w + i32(tw), h + {{ r }} * p.in_step_h + {{ th }}, z));
+            let x{{ r * STEP + th }} = textureLoad(x, vec3(w + i32(tw), h + {{ r }} * p.in_step_h + {{ th }}, z));
 {% endif %}{% endfor %}{% endfor %}
 {% endif %}
-                let weight = ((plane * p.kw + tw) * p.corners + corner) * {{ KH * 4 * T }}u + lane;
+            let weight = ((plane * p.kw + tw) * p.corners + corner) * {{ KH * 4 * T }}u + lane;
 {% for j in range((KH * 4 * T + LANES - 1) // LANES) %}
-                let k{{ j }} = textureLoad(weights, vec3((weight + {{ j * LANES }}u) % 1024u, (weight + {{ j * LANES }}u) / 1024u, 0u));
+            let k{{ j }} = textureLoad(weights, vec3((weight + {{ j * LANES }}u) % 1024u, (weight + {{ j * LANES }}u) / 1024u, 0u));
 {% endfor %}
 {% for th in range(KH) %}{% for t in range(T) %}
-                {
-                    let m = mat4x4(
+            {
+                let m = mat4x4(
 {% for c in range(4) %}{% set i = (th * 4 + c) * T + t %}
-                        subgroupBroadcast(k{{ i // LANES }}, {{ i % LANES }}u),
+                    subgroupBroadcast(k{{ i // LANES }}, {{ i % LANES }}u),
 {% endfor %}
-                    );
+                );
 {% if WINOGRAD == 1 %}{% for i in range(0, ROWS, 2) %}
-                    a{{ 2 * i + th }}_{{ t }} += m * x{{ 2 * i + th }};
+                a{{ 2 * i + th }}_{{ t }} += m * x{{ 2 * i + th }};
 {% endfor %}{% else %}{% for r in range(ROWS) %}
-                    a{{ r }}_{{ t }} += m * x{{ r * STEP + th }};
+                a{{ r }}_{{ t }} += m * x{{ r * STEP + th }};
 {% endfor %}{% endif %}
-                }
+            }
 {% endfor %}{% endfor %}
+            continuing {
+                tw++;
+                let next_d = tw == p.kw;
+                tw = select(tw, 0u, next_d);
+                td += i32(next_d);
+                let next_c = td == td_end;
+                td = select(td, td_first, next_c);
+                ci += u32(next_c);
+                turns--;
+                break if turns == 0u;
             }
         }
     }

@@ -37,6 +37,12 @@ fn over_lanes(value: vec4<f32>) -> vec4<f32> {
     return sum;
 }
 
+// Planes before number `plane` whose d is from first_d to end_d - 1.
+fn inside(plane: u32, first_d: i32, end_d: i32) -> u32 {
+    let d = clamp(i32(plane % p.q_d), first_d, end_d);
+    return plane / p.q_d * u32(end_d - first_d) + u32(d - first_d);
+}
+
 @compute @workgroup_size({{ LANES }})
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_invocation_id) lane: u32) {
     let td = i32(group.x / p.kw);
@@ -52,59 +58,86 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_invocation_id
 {% for th in range(SUMS) %}{% for c in range(4 * C) %}{% for t in range(T) %}
     var a{{ th }}_{{ c }}_{{ t }} = vec4(0.0);
 {% endfor %}{% endfor %}{% endfor %}
-    let end = min((chunk + 1u) * p.chunk_planes, p.planes);
-    for (var plane = chunk * p.chunk_planes; plane < end; plane++) {
-        let n = plane / p.q_d;
-        let d = i32(plane % p.q_d);
-        let x_d = d * p.step_d + p.offset_d + td;
-        // A plane outside x adds nothing. Its texels are not read: texel -1 of a texture of depth 1 is
-        // not 0 on every device, as texels outside along w and h are.
-        if x_d < 0 || x_d >= i32(p.x_d) {
-            continue;
-        }
+    // Planes of x from first_d to end_d - 1 of dy lie inside x. The others add nothing, and their texels are
+    // not read: texel -1 of a texture of depth 1 is not 0 on every device, as texels outside along w and h are.
+    let shift_d = p.offset_d + td;
+    let first_d = (max(-shift_d, 0) + p.step_d - 1) / p.step_d;
+    let end_d = max(min(i32(p.q_d), (i32(p.x_d) - shift_d + p.step_d - 1) / p.step_d), first_d);
+    let begin = chunk * p.chunk_planes;
+    let planes = inside(min(begin + p.chunk_planes, p.planes), first_d, end_d) - inside(begin, first_d, end_d);
+    let step_h = i32(lanes_h * {{ ROWS }}u);
+    let step_w = 1 << p.shift;
+    var turns = planes * ((p.q_h + u32(step_h) - 1u) / u32(step_h)) * ((p.q_w + u32(step_w) - 1u) >> p.shift);
+    var n = begin / p.q_d;
+    var d = max(i32(begin % p.q_d), first_d);
+    if d >= end_d {
+        n++;
+        d = first_d;
+    }
+    // Planes of x and dy from one to the next, and over those outside to the next sample's first.
+    let over_x = i32(p.x_stride * p.x_d) - (end_d - first_d) * p.step_d;
+    let over_dy = i32(p.y_stride * p.y_d) - (end_d - first_d);
+    var x_plane = i32((p.x_base + n * p.x_stride + ci) * p.x_d) + d * p.step_d + shift_d;
+    var dy_plane = i32((p.y_base + n * p.y_stride + tile * {{ T }}u) * p.y_d) + d;
+    var h = lane_h * {{ ROWS }};
+    var w = lane_w;
+    let end_h = h + (i32(p.q_h) + step_h - 1) / step_h * step_h;
+    let end_w = w + ((i32(p.q_w) + step_w - 1) >> p.shift << p.shift);
+    if turns > 0u {
+        loop {
 {% for c in range(C) %}
-        let xz{{ c }} = i32((p.x_base + n * p.x_stride + ci + {{ c }}u) * p.x_d) + x_d;
+            let xz{{ c }} = x_plane + i32({{ c }}u * p.x_d);
 {% endfor %}
 {% for t in range(T) %}
-        let yz{{ t }} = i32((p.y_base + n * p.y_stride + tile * {{ T }}u + {{ t }}u) * p.y_d) + d;
+            let yz{{ t }} = dy_plane + i32({{ t }}u * p.y_d);
 {% endfor %}
-        for (var h0 = 0; h0 < i32(p.q_h); h0 += i32(lanes_h * {{ ROWS }}u)) {
-            for (var w0 = 0; w0 < i32(p.q_w); w0 += 1 << p.shift) {
-                let h = h0 + lane_h * {{ ROWS }};
-                let w = w0 + lane_w;
-                let xh = h * p.step_h + p.offset_h;
-                let xw = w * p.step_w + p.offset_w + tw;
+            let xh = h * p.step_h + p.offset_h;
+            let xw = w * p.step_w + p.offset_w + tw;
 {% for r in range(ROWS) %}{% for t in range(T) %}
-                let g{{ r }}_{{ t }} = textureLoad(dy, vec3(w, h + {{ r }}, yz{{ t }}));
+            let g{{ r }}_{{ t }} = textureLoad(dy, vec3(w, h + {{ r }}, yz{{ t }}));
 {% endfor %}{% endfor %}
 {% for c in range(C) %}{% for r in range(ROWS) %}{% for th in range(KH) %}{% if r == 0 or th + STEP >= KH %}
-                let x{{ r * STEP + th }}_{{ c }} = textureLoad(x, vec3(xw, xh + {{ r }} * p.step_h + {{ th }}, xz{{ c }}));
+            let x{{ r * STEP + th }}_{{ c }} = textureLoad(x, vec3(xw, xh + {{ r }} * p.step_h + {{ th }}, xz{{ c }}));
 {% endif %}{% endfor %}{% endfor %}{% endfor %}
 {% if WINOGRAD == 1 %}
 {% for r in range(0, ROWS, 2) %}
 {% for t in range(T) %}
-                let s{{ r }}_0_{{ t }} = g{{ r }}_{{ t }};
-                let s{{ r }}_1_{{ t }} = g{{ r }}_{{ t }} + g{{ r + 1 }}_{{ t }};
-                let s{{ r }}_2_{{ t }} = g{{ r }}_{{ t }} - g{{ r + 1 }}_{{ t }};
-                let s{{ r }}_3_{{ t }} = g{{ r + 1 }}_{{ t }};
+            let s{{ r }}_0_{{ t }} = g{{ r }}_{{ t }};
+            let s{{ r }}_1_{{ t }} = g{{ r }}_{{ t }} + g{{ r + 1 }}_{{ t }};
+            let s{{ r }}_2_{{ t }} = g{{ r }}_{{ t }} - g{{ r + 1 }}_{{ t }};
+            let s{{ r }}_3_{{ t }} = g{{ r + 1 }}_{{ t }};
 {% endfor %}
 {% for c in range(C) %}
-                let u{{ r }}_0_{{ c }} = x{{ r }}_{{ c }} - x{{ r + 2 }}_{{ c }};
-                let u{{ r }}_1_{{ c }} = x{{ r + 1 }}_{{ c }} + x{{ r + 2 }}_{{ c }};
-                let u{{ r }}_2_{{ c }} = x{{ r + 2 }}_{{ c }} - x{{ r + 1 }}_{{ c }};
-                let u{{ r }}_3_{{ c }} = x{{ r + 3 }}_{{ c }} - x{{ r + 1 }}_{{ c }};
+            let u{{ r }}_0_{{ c }} = x{{ r }}_{{ c }} - x{{ r + 2 }}_{{ c }};
+            let u{{ r }}_1_{{ c }} = x{{ r + 1 }}_{{ c }} + x{{ r + 2 }}_{{ c }};
+            let u{{ r }}_2_{{ c }} = x{{ r + 2 }}_{{ c }} - x{{ r + 1 }}_{{ c }};
+            let u{{ r }}_3_{{ c }} = x{{ r + 3 }}_{{ c }} - x{{ r + 1 }}_{{ c }};
 {% endfor %}
 {% endfor %}
 {% for k in range(4) %}{% for c in range(4 * C) %}{% for t in range(T) %}
-                a{{ k }}_{{ c }}_{{ t }} += s0_{{ k }}_{{ t }} * u0_{{ k }}_{{ c // 4 }}[{{ c % 4 }}]{% for r in range(2, ROWS, 2) %}
-                    + s{{ r }}_{{ k }}_{{ t }} * u{{ r }}_{{ k }}_{{ c // 4 }}[{{ c % 4 }}]{% endfor %};
+            a{{ k }}_{{ c }}_{{ t }} += s0_{{ k }}_{{ t }} * u0_{{ k }}_{{ c // 4 }}[{{ c % 4 }}]{% for r in range(2, ROWS, 2) %}
+                + s{{ r }}_{{ k }}_{{ t }} * u{{ r }}_{{ k }}_{{ c // 4 }}[{{ c % 4 }}]{% endfor %};
 {% endfor %}{% endfor %}{% endfor %}
 {% else %}
 {% for th in range(KH) %}{% for c in range(4 * C) %}{% for t in range(T) %}
-                a{{ th }}_{{ c }}_{{ t }} += g0_{{ t }} * x{{ th }}_{{ c // 4 }}[{{ c % 4 }}]{% for r in range(1, ROWS) %}
-                    + g{{ r }}_{{ t }} * x{{ r * STEP + th }}_{{ c // 4 }}[{{ c % 4 }}]{% endfor %};
+            a{{ th }}_{{ c }}_{{ t }} += g0_{{ t }} * x{{ th }}_{{ c // 4 }}[{{ c % 4 }}]{% for r in range(1, ROWS) %}
+                + g{{ r }}_{{ t }} * x{{ r * STEP + th }}_{{ c // 4 }}[{{ c % 4 }}]{% endfor %};
 {% endfor %}{% endfor %}{% endfor %}
 {% endif %}
+            continuing {
+                w += step_w;
+                let next_h = w == end_w;
+                w = select(w, lane_w, next_h);
+                h += select(0, step_h, next_h);
+                let next_d = h == end_h;
+                h = select(h, lane_h * {{ ROWS }}, next_d);
+                d += i32(next_d);
+                let next_n = d == end_d;
+                d = select(d, first_d, next_n);
+                x_plane += select(0, p.step_d, next_d) + select(0, over_x, next_n);
+                dy_plane += i32(next_d) + select(0, over_dy, next_n);
+                turns--;
+                break if turns == 0u;
             }
         }
     }
