@@ -74,8 +74,10 @@ fn of_convolutions(caps: &Caps, variant: ConvVariant) -> Kernels {
         geometries.push(Geometry { kernel: stride, stride, padding: [0; 3], transposed: true });
     }
     for geometry in geometries {
-        for channels in [1, 5, 12, 13, 30, 40, 320] {
-            let edges = [8, 8, 8];
+        // Tiles are smaller where there is little work.
+        let narrow = [1, 5, 12, 13, 30, 40, 320].map(|channels| (channels, [8, 8, 8]));
+        let wide = [1, 5, 12, 13, 30].map(|channels| (channels, [16, 32, 32]));
+        for (channels, edges) in narrow.into_iter().chain(wide) {
             let mut b = Bench::of(caps, variant);
             let mut add = |edges, storage| {
                 b.tensors.add("t", 1, &[channels], edges, storage, KEEP).unwrap().view()

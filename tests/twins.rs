@@ -353,9 +353,11 @@ fn conv3d_of_random_shapes() {
 #[test]
 fn conv3d_of_tall_tiles() {
     let mut failures = Vec::new();
-    for (shape, segments, co) in
-        [([1, 12, 3, 37, 41], &[5, 7][..], 13), ([1, 32, 8, 40, 3], &[32], 31)]
-    {
+    for (shape, segments, co) in [
+        ([1, 12, 3, 37, 41], &[5, 7][..], 13),
+        ([1, 32, 8, 40, 3], &[32], 31),
+        ([2, 11, 5, 17, 34], &[11], 12),
+    ] {
         let case = conv_case(shape, segments, co, ([3; 3], [1; 3], false), true);
         for variant in ConvVariant::available(gpu().caps()) {
             let outcome = conv(&case, gpu().caps(), variant, variant.operand());

@@ -8,12 +8,13 @@ const MOST_PRODUCTS: u32 = 128;
 /// Rows that are tried, and the most for direct taps.
 const ROWS: [u32; 4] = [4, 8, 12, 16];
 const MOST_ROWS_DIRECT: u32 = 8;
-/// Work of fewer FLOPs, under 0.3 ms, has the fewest rows: tall tiles take seconds to compile.
+/// Work of fewer FLOPs, under 0.3 ms, has the fewest rows and not the most blocks: large tiles take
+/// seconds to compile.
 pub(super) const SMALL: u64 = 1 << 24;
 /// How many of the best are worth a trial: the count of instructions is right within a tenth.
 const CANDIDATES: usize = 4;
 /// Channel blocks that are tried.
-const BLOCKS: [u32; 4] = [4, 3, 2, 1];
+const BLOCKS: [u32; 5] = [8, 4, 3, 2, 1];
 
 /// A lane's tile. The order of each output's sum does not depend on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,7 +38,9 @@ impl Tile {
             false => MOST_ROWS_DIRECT,
         };
         let rows = ROWS.into_iter().filter(|&rows| rows <= most_rows);
-        let tiles = rows.flat_map(|rows| BLOCKS.map(|blocks| Tile { rows, blocks, winograd }));
+        let offered = if flops < SMALL { &BLOCKS[1..] } else { &BLOCKS[..] };
+        let tiles = rows
+            .flat_map(|rows| offered.iter().map(move |&blocks| Tile { rows, blocks, winograd }));
         let fits = |tile: &Tile| tile.products(h) <= MOST_PRODUCTS;
         let whole = |tile: &Tile| {
             points.div_ceil(tile.rows) * blocks.div_ceil(tile.blocks) * tile.instructions(h, lanes)
@@ -110,15 +113,16 @@ mod tests {
             let tile = tiles[0];
             assert!(tiles.iter().all(|t| t.winograd == tile.winograd));
             assert!(tile.products(&h) <= MOST_PRODUCTS);
-            assert!(tile.blocks <= blocks && tile.rows.is_multiple_of(2));
-            assert_eq!(Tile::candidates(&h, points, blocks, 8, SMALL - 1)[0].rows, 4);
+            assert!(tile.blocks < 2 * blocks && tile.rows.is_multiple_of(2));
+            let small = Tile::candidates(&h, points, blocks, 8, SMALL - 1)[0];
+            assert!(small.rows == 4 && small.blocks <= 4);
             (tile.rows, tile.blocks, tile.winograd)
         };
         assert_eq!(chosen(3, 1, 64, 8), (16, 4, true));
         assert_eq!(chosen(3, 1, 28, 6), (16, 3, true));
         assert_eq!(chosen(3, 1, 5, 1), (8, 1, true));
         assert_eq!(chosen(3, 2, 32, 16), (8, 4, false));
-        assert_eq!(chosen(1, 1, 32, 8), (8, 4, false));
+        assert_eq!(chosen(1, 1, 32, 8), (8, 8, false));
         for points in 1..70 {
             for blocks in 1..12 {
                 chosen(3, 1, points, blocks);

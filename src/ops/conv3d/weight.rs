@@ -31,9 +31,19 @@ struct Tile {
     winograd: bool,
 }
 
-/// Blocks of output and input channels, and the speed that benches gave on llvmpipe. More of them
-/// spill over its instruction cache.
-const BLOCKS: [(u32, u32, f32); 3] = [(2, 2, 1.0), (2, 1, 0.88), (3, 1, 0.94)];
+/// Blocks of output and input channels, and the speed that benches gave on llvmpipe: the more, the
+/// fewer loads a product, until they spill over its instruction cache.
+const BLOCKS: [(u32, u32, f32); 7] = [
+    (2, 2, 1.0),
+    (2, 1, 0.89),
+    (3, 1, 0.91),
+    (4, 1, 0.92),
+    (3, 2, 1.05),
+    (3, 3, 1.12),
+    (4, 2, 1.12),
+];
+/// Most blocks of both for work below [`SMALL`]: more of them take seconds to compile.
+const BLOCKS_SMALL: u32 = 4;
 /// Rows of direct taps, and of few points.
 const ROWS: u32 = 4;
 /// Rows of F(3,2), which then takes 0.87 of the time a row.
@@ -46,7 +56,8 @@ impl Tile {
         let time = |&(t, c, speed): &(u32, u32, f32)| {
             (co.div_ceil(t) * t * ci.div_ceil(c) * c) as f32 / speed
         };
-        let best = BLOCKS.iter().min_by(|a, b| time(a).total_cmp(&time(b)));
+        let compiles = |&&(t, c, _): &&(u32, u32, f32)| flops >= SMALL || t * c <= BLOCKS_SMALL;
+        let best = BLOCKS.iter().filter(compiles).min_by(|a, b| time(a).total_cmp(&time(b)));
         let (co, ci) = best.map_or((2, 2), |&(t, c, _)| (t, c));
         let winograd = is_winograd(kh, step);
         let rows_of = |rows: u32| (points.div_ceil(rows) * rows) as f32;
