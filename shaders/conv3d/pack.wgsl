@@ -8,9 +8,9 @@
 // g0, (g0 + g1 + g2) / 2, (g0 - g1 + g2) / 2, g2; k2 is then 4.
 // Physical channels that pad a segment get 0. Canonical index of a weight:
 // co * co_stride + ci * ci_stride + tap, so that the same kernel serves both directions.
-// One invocation: one vec4. Bytes: 16 read and 16 written a vec4. For every device.
+// One invocation: the vec4s along t2. Bytes: 16 read a tap and 16 written a vec4. For every device.
 struct Params {
-    total: u32, t_blocks: u32, ci_blocks: u32, pad0: u32,
+    rows: u32, t_blocks: u32, ci_blocks: u32, pad0: u32,
     k0: u32, k1: u32, k2: u32, tap: i32,
     step0: i32, step1: i32, step2: i32, ci_first: u32,
     co_stride: u32, ci_stride: u32, co_first: u32, co_count: u32,
@@ -36,10 +36,18 @@ fn weights(co: u32, ci: u32, tap: i32) -> vec4<f32> {
     return vec4(weight(co, ci, t), weight(co + 1u, ci, t), weight(co + 2u, ci, t), weight(co + 3u, ci, t));
 }
 
+fn put(i: u32, value: vec4<f32>) {
+{% if TEXTURE == 1 %}
+    textureStore(packed, vec3(i32(i % 1024u), i32(i / 1024u), 0), value);
+{% else %}
+    packed[i] = value;
+{% endif %}
+}
+
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
     let i = (group.y * 32768u + group.x) * 64u + local;
-    if i >= p.total {
+    if i >= p.rows {
         return;
     }
     var rest = i;
@@ -47,8 +55,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     rest /= p.t_blocks;
     let c = rest % 4u;
     rest /= 4u;
-    let t2 = rest % p.k2;
-    rest /= p.k2;
+    let first = (rest * p.k2 * 4u + c) * p.t_blocks + t;
+    let next = 4u * p.t_blocks;
     let t1 = rest % p.k1;
     rest /= p.k1;
     let t0 = rest % p.k0;
@@ -68,15 +76,13 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let g0 = weights(co, ci, tap);
     let g1 = weights(co, ci, tap + p.step2);
     let g2 = weights(co, ci, tap + 2 * p.step2);
-    let sign = select(1.0, -1.0, t2 == 2u);
-    let mixed = 0.5 * ((g0 + g2) + sign * g1);
-    let value = select(mixed, select(g0, g2, t2 == 3u), t2 % 3u == 0u);
+    put(first, g0);
+    put(first + next, 0.5 * ((g0 + g2) + g1));
+    put(first + 2u * next, 0.5 * ((g0 + g2) - g1));
+    put(first + 3u * next, g2);
 {% else %}
-    let value = weights(co, ci, tap + p.step2 * i32(t2));
-{% endif %}
-{% if TEXTURE == 1 %}
-    textureStore(packed, vec3(i32(i % 1024u), i32(i / 1024u), 0), value);
-{% else %}
-    packed[i] = value;
+    for (var t2 = 0u; t2 < p.k2; t2++) {
+        put(first + t2 * next, weights(co, ci, tap + p.step2 * i32(t2)));
+    }
 {% endif %}
 }

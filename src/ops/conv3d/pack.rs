@@ -14,7 +14,8 @@ const WEIGHT_ROW: u64 = 1024;
 #[repr(C)]
 #[derive(Clone, Copy, Default, bytemuck::Pod, bytemuck::Zeroable)]
 struct PackParams {
-    total: u32,
+    /// Vec4s of the first tap of the innermost loop.
+    rows: u32,
     t_blocks: u32,
     ci_blocks: u32,
     pad0: u32,
@@ -69,12 +70,14 @@ impl Gather {
         let segments = l.tensors.segments(self.x);
         let strides = self.tap_strides.map(|s| s as i32);
         let order = if texture && !scatters { [0, 2, 1] } else { [0, 1, 2] };
+        let counts = order.map(|i| taps[i]);
+        let rows = total / u64::from(counts[2].max(1));
         let params = PackParams {
-            total: total as u32,
+            rows: rows as u32,
             t_blocks,
             ci_blocks,
             pad0: 0,
-            counts: order.map(|i| taps[i]),
+            counts,
             tap: (0..3).map(|i| axes[i].tap0 * strides[i]).sum(),
             steps: order.map(|i| axes[i].tap_step * strides[i]),
             ci_first: x.blocks.start,
@@ -91,7 +94,7 @@ impl Gather {
             [("TEXTURE", i64::from(texture)), ("WINOGRAD", i64::from(tiling.is_winograd()))];
         let kernel = Kernel::with("conv3d/pack", &constants);
         let bindings = vec![self.w.read(), Binding::write(slot)];
-        let groups = linear_groups(total.div_ceil(64));
+        let groups = linear_groups(rows.div_ceil(64));
         l.recording.dispatch(Dispatch::new(kernel, &params, bindings, groups).work(0, total * 32));
         Ok(slot)
     }
