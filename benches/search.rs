@@ -5,7 +5,7 @@ mod common;
 use asng_wgpu::gpu::{AdapterChoice, Gpu};
 use asng_wgpu::nn::plan::NetworkPlan;
 use asng_wgpu::train::{Rehearsal, Rehearsed};
-use common::{Against, Bench, Result};
+use common::{Against, Bench, Result, Work};
 
 /// Candidates of an iteration.
 const LAMBDA: usize = 2;
@@ -22,7 +22,8 @@ fn main() -> Result<()> {
         }
         let [d, h, w] = patch;
         let network = format!("{d}x{h}x{w} b2 f{features} l{levels}");
-        let mut plain = f64::NAN;
+        let mut works = Vec::new();
+        let mut kinds = Vec::new();
         for (name, how) in [
             ("plain, the same samples", Rehearsed::Plain(LAMBDA)),
             ("shared", Rehearsed::Shared(LAMBDA)),
@@ -38,18 +39,19 @@ fn main() -> Result<()> {
             rehearsal.iteration()?;
             let batches = if name == "paper" { 2 * LAMBDA } else { LAMBDA };
             // Loss and gradient alone, so that the share falls by what the search adds.
-            let flops = rehearsal.learn_flops * batches as u64;
-            let rounds = if bench.quick || long { 2 } else { 5 };
-            let mut run = |_: &Gpu| rehearsal.iteration().map(|_| ());
-            let ms = bench.work(&case, Against::MultiplyAdd, flops, rounds, &mut run)?;
-            match name {
-                "shared" => println!("  over plain steps on the same samples: {:.2}", ms / plain),
-                "paper" => println!(
-                    "  over plain steps on the candidates of the weights: {:.2}",
-                    ms / plain
-                ),
-                _ => plain = ms,
-            }
+            let work = rehearsal.learn_flops * batches as u64;
+            let run = Box::new(move |_: &Gpu| rehearsal.iteration().map(|_| ()));
+            works.push(Work { case, work, run });
+            kinds.push(name);
+        }
+        let rounds = if bench.quick || long { 3 } else { 5 };
+        let ms = bench.works(Against::MultiplyAdd, rounds, &mut works)?;
+        let Some(plain) = kinds.iter().position(|kind| kind.starts_with("plain")) else { continue };
+        for (kind, ms_of_kind) in kinds.iter().zip(&ms).skip(plain + 1) {
+            println!(
+                "  {kind} over plain steps on the same batches: {:.2}",
+                ms_of_kind / ms[plain]
+            );
         }
     }
     Ok(())

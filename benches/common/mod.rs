@@ -85,6 +85,15 @@ pub struct Bench {
     clock: Clock,
 }
 
+type Run<'a> = dyn FnMut(&Gpu) -> Result<()> + 'a;
+
+/// Work that is more than one program: so many FLOPs or bytes.
+pub struct Work<'a> {
+    pub case: String,
+    pub work: u64,
+    pub run: Box<Run<'a>>,
+}
+
 impl Bench {
     /// Reads the flags, opens the device, measures its limits and prints the table's head.
     pub fn start(name: &'static str) -> Result<Bench> {
@@ -148,18 +157,33 @@ impl Bench {
         against: Against,
         work: u64,
         rounds: usize,
-        run: &mut dyn FnMut(&Gpu) -> Result<()>,
+        run: &mut Run,
     ) -> Result<f64> {
+        let mut one = [Work { case: case.to_owned(), work, run: Box::new(run) }];
+        Ok(self.works(against, rounds, &mut one)?[0])
+    }
+
+    /// As [`Bench::work`], of several works in turn, which are compared with each other.
+    pub fn works(
+        &mut self,
+        against: Against,
+        rounds: usize,
+        works: &mut [Work],
+    ) -> Result<Vec<f64>> {
         let limit = self.limits.of(against);
-        let (mut ms, mut limit_ms) = (f64::INFINITY, f64::INFINITY);
+        let (mut ms, mut limit_ms) = (vec![f64::INFINITY; works.len()], f64::INFINITY);
         for _ in 0..rounds {
             limit_ms = limit_ms.min(Clock::Wall.milliseconds(&self.gpu, limit)?);
-            let begin = std::time::Instant::now();
-            run(&self.gpu)?;
-            ms = ms.min(begin.elapsed().as_secs_f64() * 1e3);
+            for (one, ms) in works.iter_mut().zip(&mut ms) {
+                let begin = std::time::Instant::now();
+                (one.run)(&self.gpu)?;
+                *ms = ms.min(begin.elapsed().as_secs_f64() * 1e3);
+            }
         }
         let limit = limit.rate(against, limit_ms);
-        self.print(case, ms, work as f64 / ms * 1e-6, against, limit)?;
+        for (one, &ms) in works.iter().zip(&ms) {
+            self.print(&one.case, ms, one.work as f64 / ms * 1e-6, against, limit)?;
+        }
         Ok(ms)
     }
 
