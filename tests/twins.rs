@@ -421,7 +421,8 @@ fn norm(case: &NormCase, caps: &Caps, storage: Storage) -> Result<(), String> {
 fn instance_norm() {
     let caps = gpu().caps();
     let mut failures = Vec::new();
-    for (i, shape) in SHAPES.into_iter().enumerate() {
+    // The last is summed in several runs of planes.
+    for (i, shape) in SHAPES.into_iter().chain([[2, 6, 37, 5, 3]]).enumerate() {
         for (storage, slope) in [(Storage::Buffer, 0.01), (Storage::Texture, 0.3)] {
             let case = norm_case(shape, slope, i % 2 == 0, 3);
             let outcome = norm(&case, caps, storage);

@@ -9,9 +9,11 @@ use super::{Lowering, ParamRef};
 use crate::error::Result;
 use crate::gpu::{Binding, Command, Dispatch, Kernel, Lifetime, SlotId};
 
-/// Places (h, w) of a workgroup, and the planes that each of its invocations walks.
+/// Places (h, w) of a workgroup, and the planes that each of its invocations walks; of the backward pass,
+/// which reads more tensors side by side, llvmpipe's caches hold fewer.
 const PLACES: u32 = 64;
 const RUN: u32 = 32;
+const RUN_BACKWARD: u32 = 16;
 
 /// Mean and 1 / sqrt(var + 1e-5) of every sample and channel.
 #[derive(Clone, Debug)]
@@ -184,12 +186,12 @@ impl Columns {
     }
 }
 
-fn columns(l: &Lowering, z: View, region: &Region, slope: f32) -> Columns {
+fn columns(l: &Lowering, z: View, region: &Region, slope: f32, run: u32) -> Columns {
     let edges = l.tensors.of(z).spatial;
     let [d, h, w] = edges;
     let blocks = region.blocks.len() as u32;
     let rows = region.samples.len() as u32 * blocks;
-    let (tiles, runs) = ((h * w).div_ceil(PLACES), d.div_ceil(RUN));
+    let (tiles, runs) = ((h * w).div_ceil(PLACES), d.div_ceil(run));
     let params = Params {
         edges,
         blocks,
@@ -200,9 +202,9 @@ fn columns(l: &Lowering, z: View, region: &Region, slope: f32) -> Columns {
         first_sample: region.samples.start,
         slope,
         channels: l.tensors.channels(z),
-        run: RUN,
+        run,
         tiles,
-        chunks: chunks_of(l, z),
+        chunks: chunks_of(l, z, run),
         ..Params::default()
     };
     Columns { params, groups: [tiles, runs], rows, vec4s: u64::from(d * h * w) }
@@ -211,9 +213,9 @@ fn columns(l: &Lowering, z: View, region: &Region, slope: f32) -> Columns {
 impl NormStatistics {
     /// Appends both stages.
     pub fn lower(&self, l: &mut Lowering) {
-        let partial = partial_sums(l, self.z);
+        let partial = partial_sums(l, self.z, RUN);
         for region in l.tensors.regions(&[self.z]) {
-            let columns = columns(l, self.z, &region, 1.0);
+            let columns = columns(l, self.z, &region, 1.0, RUN);
             let kernel = Kernel::with("norm/statistics", &[("IN", is_texture(l, self.z))]);
             let bindings = vec![Binding::read(region.places[0].slot), Binding::write(partial)];
             columns.dispatch(l, &kernel, &bindings, 16, 16);
@@ -223,10 +225,10 @@ impl NormStatistics {
     }
 }
 
-/// Chunks of a channel block that the kernels here sum.
-fn chunks_of(l: &Lowering, z: View) -> u32 {
+/// Chunks of a channel block that the kernels here sum, in runs of so many planes.
+fn chunks_of(l: &Lowering, z: View, run: u32) -> u32 {
     let [d, h, w] = l.tensors.of(z).spatial;
-    (h * w).div_ceil(PLACES) * d.div_ceil(RUN)
+    (h * w).div_ceil(PLACES) * d.div_ceil(run)
 }
 
 /// Samples times channel blocks.
@@ -234,9 +236,9 @@ fn rows_of(l: &Lowering, z: View) -> u32 {
     l.tensors.of(z).samples * l.tensors.block_range(z).len() as u32
 }
 
-/// A slot for the sums of the kernels here: vec4 \[n\]\[block\]\[chunk\]\[2\].
-fn partial_sums(l: &mut Lowering, z: View) -> SlotId {
-    let bytes = u64::from(rows_of(l, z)) * u64::from(chunks_of(l, z)) * 32;
+/// A slot for the sums over runs of the kernels here: vec4 \[n\]\[block\]\[chunk\]\[2\].
+fn partial_sums(l: &mut Lowering, z: View, run: u32) -> SlotId {
+    let bytes = u64::from(rows_of(l, z)) * u64::from(chunks_of(l, z, run)) * 32;
     l.tensors.slots.buffer("norm partial", bytes, Lifetime::Transient)
 }
 
@@ -272,7 +274,7 @@ impl NormActivation {
         }
         let constants = [("IN", is_texture(l, self.z)), ("OUT", is_texture(l, self.a))];
         for region in l.tensors.regions(&[self.z, self.a]) {
-            let mut columns = columns(l, self.z, &region, self.norm.slope);
+            let mut columns = columns(l, self.z, &region, self.norm.slope, RUN);
             let a = region.places[1];
             (columns.params.out_base, columns.params.out_stride) = (a.base, a.stride);
             columns.params.out_pitch = l.tensors.of(self.a).pitch;
@@ -327,7 +329,7 @@ impl NormOnLoad {
 /// gradient, da2.
 fn backward_columns(l: &Lowering, of: &NormSums, region: &Region) -> (Columns, Vec<Binding>) {
     let NormSums { z, norm, .. } = *of;
-    let mut columns = columns(l, z, region, norm.slope);
+    let mut columns = columns(l, z, region, norm.slope, RUN_BACKWARD);
     let p = &mut columns.params;
     (p.a_base, p.a_stride) = (region.places[1].base, region.places[1].stride);
     let mut bindings = vec![
@@ -348,7 +350,7 @@ impl NormSums {
     /// Appends partial sums and their combination, for the gradient da + da2 on the activation, which lies in
     /// storage as z.
     pub fn lower(&self, l: &mut Lowering, da: View, da2: Option<View>) {
-        let partial = partial_sums(l, self.z);
+        let partial = partial_sums(l, self.z, RUN_BACKWARD);
         let two = i64::from(da2.is_some());
         let constants = [("IN", is_texture(l, self.z)), ("TWO", two)];
         let views: Vec<View> = [self.z, da].into_iter().chain(da2).collect();
@@ -358,7 +360,7 @@ impl NormSums {
             let kernel = Kernel::with("norm/backward_sums", &constants);
             columns.dispatch(l, &kernel, &bindings, 32, 16 * (2 + two as u64));
         }
-        let chunks = chunks_of(l, self.z);
+        let chunks = chunks_of(l, self.z, RUN_BACKWARD);
         self.combine(l, partial, chunks);
     }
 
