@@ -14,8 +14,7 @@
 // F(2,3): of two rows 4 products in place of 6, summed as such and turned into taps at the end.
 //
 // FLOPs: 2 * 16 T C KH a point and workgroup, of which F(3,2) spares a third. For CPU adapters; see
-// conv3d/gather_subgroup for what
-// costs there.
+// conv3d/gather_subgroup for what costs there.
 struct Params {
     q_d: u32, q_h: u32, q_w: u32, planes: u32,
     x_d: u32, x_base: u32, x_stride: u32, ci_tiles: u32,

@@ -2,7 +2,7 @@
 
 use super::axis::Axis;
 
-/// Most products of a 4 x 4 matrix in the body of the inner loop; more of them spill over
+/// Most products of a 4 x 4 matrix in the body of the loop; more of them spill over
 /// llvmpipe's instruction cache.
 const MOST_PRODUCTS: u32 = 128;
 /// Rows that are tried, and the most for direct taps.
@@ -13,7 +13,7 @@ const MOST_ROWS_DIRECT: u32 = 8;
 pub(super) const SMALL: u64 = 1 << 24;
 /// How many of the best are worth a trial: the count of instructions is right within a tenth.
 const CANDIDATES: usize = 4;
-/// Channel blocks that are tried.
+/// Channel blocks that are tried, the first of them not for little work.
 const BLOCKS: [u32; 5] = [8, 4, 3, 2, 1];
 
 /// A lane's tile. The order of each output's sum does not depend on it.
@@ -70,13 +70,13 @@ impl Tile {
         (h.in_step as u32).min(h.count)
     }
 
-    /// Matrix products a turn of the inner loop.
+    /// Matrix products a turn of the loop.
     fn products(&self, h: &Axis) -> u32 {
         let products_a_row = if self.winograd { 2 } else { h.count };
         products_a_row * self.rows * self.blocks
     }
 
-    /// Instructions a turn of the inner loop, as counted in llvmpipe's code: 60 a load of a texel
+    /// Instructions a turn of the loop, as counted in llvmpipe's code: 60 a load of a texel
     /// by 8 lanes, 16 to spread a matrix, 40 for a product and its sum, 4 for a sum of texels.
     fn instructions(&self, h: &Axis, lanes: u32) -> u32 {
         let rows_of_x = match self.winograd {
