@@ -76,7 +76,7 @@ fn of_convolutions(caps: &Caps, variant: ConvVariant) -> Kernels {
     for geometry in geometries {
         // Tiles are smaller where there is little work.
         let narrow = [1, 5, 12, 13, 30, 40, 320].map(|channels| (channels, [8, 8, 8]));
-        let wide = [1, 5, 12, 13, 30].map(|channels| (channels, [16, 32, 32]));
+        let wide = [1, 5, 12, 13, 30].map(|channels| (channels, [16, 32, 40]));
         for (channels, edges) in narrow.into_iter().chain(wide) {
             let mut b = Bench::of(caps, variant);
             let mut add = |edges, storage| {

@@ -349,14 +349,15 @@ fn conv3d_of_random_shapes() {
     });
 }
 
-/// Enough work for the tallest tiles, with rows and channels that do not fill them, wide and narrow.
+/// Enough work for the tallest tiles and for the most blocks, with rows and channels that do not fill them,
+/// wide and narrow.
 #[test]
 fn conv3d_of_tall_tiles() {
     let mut failures = Vec::new();
     for (shape, segments, co) in [
         ([1, 12, 3, 37, 41], &[5, 7][..], 13),
-        ([1, 32, 8, 40, 3], &[32], 31),
-        ([2, 11, 5, 17, 34], &[11], 12),
+        ([1, 32, 9, 56, 6], &[32], 31),
+        ([2, 11, 9, 29, 40], &[11], 12),
     ] {
         let case = conv_case(shape, segments, co, ([3; 3], [1; 3], false), true);
         for variant in ConvVariant::available(gpu().caps()) {

@@ -8,12 +8,13 @@ const MOST_PRODUCTS: u32 = 128;
 /// Rows that are tried, and the most for direct taps.
 const ROWS: [u32; 4] = [4, 8, 12, 16];
 const MOST_ROWS_DIRECT: u32 = 8;
-/// Work of fewer FLOPs, under 0.3 ms, has the fewest rows and not the most blocks: large tiles take
-/// seconds to compile.
+/// Work of fewer FLOPs, under 0.3 ms, has the fewest rows, and that of fewer than LARGE, under 2 ms, not
+/// the most blocks: tiles of more take seconds to compile, which they must win back within a training.
 pub(super) const SMALL: u64 = 1 << 24;
+pub(super) const LARGE: u64 = 1 << 27;
 /// How many of the best are worth a trial: the count of instructions is right within a tenth.
 const CANDIDATES: usize = 4;
-/// Channel blocks that are tried, the first of them not for little work.
+/// Channel blocks that are tried, the first of them for much work only.
 const BLOCKS: [u32; 5] = [8, 4, 3, 2, 1];
 
 /// A lane's tile. The order of each output's sum does not depend on it.
@@ -38,7 +39,7 @@ impl Tile {
             false => MOST_ROWS_DIRECT,
         };
         let rows = ROWS.into_iter().filter(|&rows| rows <= most_rows);
-        let offered = if flops < SMALL { &BLOCKS[1..] } else { &BLOCKS[..] };
+        let offered = if flops < LARGE { &BLOCKS[1..] } else { &BLOCKS[..] };
         let tiles = rows
             .flat_map(|rows| offered.iter().map(move |&blocks| Tile { rows, blocks, winograd }));
         let fits = |tile: &Tile| tile.products(h) <= MOST_PRODUCTS;
@@ -109,13 +110,13 @@ mod tests {
     fn tiles_fit_the_points_and_the_instruction_cache() {
         let chosen = |count, step, points, blocks| {
             let h = axis(count, step, points);
-            let tiles = Tile::candidates(&h, points, blocks, 8, SMALL);
+            let tiles = Tile::candidates(&h, points, blocks, 8, LARGE);
             let tile = tiles[0];
             assert!(tiles.iter().all(|t| t.winograd == tile.winograd));
             assert!(tile.products(&h) <= MOST_PRODUCTS);
             assert!(tile.blocks < 2 * blocks && tile.rows.is_multiple_of(2));
-            let small = Tile::candidates(&h, points, blocks, 8, SMALL - 1)[0];
-            assert!(small.rows == 4 && small.blocks <= 4);
+            assert_eq!(Tile::candidates(&h, points, blocks, 8, SMALL - 1)[0].rows, 4);
+            assert!(Tile::candidates(&h, points, blocks, 8, LARGE - 1)[0].blocks <= 4);
             (tile.rows, tile.blocks, tile.winograd)
         };
         assert_eq!(chosen(3, 1, 64, 8), (16, 4, true));

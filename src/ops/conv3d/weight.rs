@@ -1,6 +1,6 @@
 //! The weight gradient: partial sums over chunks of points (split-K), then one sum in order.
 
-use super::tile::{SMALL, is_winograd};
+use super::tile::{LARGE, SMALL, is_winograd};
 use super::tiling::lane_shift;
 use super::{Conv3dBackwardWeight, Geometry};
 use crate::error::Result;
@@ -42,8 +42,8 @@ const BLOCKS: [(u32, u32, f32); 7] = [
     (3, 3, 1.12),
     (4, 2, 1.12),
 ];
-/// Most blocks of both for work below [`SMALL`]: more of them take seconds to compile.
-const BLOCKS_SMALL: u32 = 4;
+/// Most pairs of both for work below [`LARGE`].
+const PAIRS_BELOW_LARGE: u32 = 4;
 /// Rows of direct taps, and of few points.
 const ROWS: u32 = 4;
 /// Rows of F(3,2), which then takes 0.87 of the time a row.
@@ -56,8 +56,9 @@ impl Tile {
         let time = |&(t, c, speed): &(u32, u32, f32)| {
             (co.div_ceil(t) * t * ci.div_ceil(c) * c) as f32 / speed
         };
-        let compiles = |&&(t, c, _): &&(u32, u32, f32)| flops >= SMALL || t * c <= BLOCKS_SMALL;
-        let best = BLOCKS.iter().filter(compiles).min_by(|a, b| time(a).total_cmp(&time(b)));
+        let is_worth_it =
+            |&&(t, c, _): &&(u32, u32, f32)| flops >= LARGE || t * c <= PAIRS_BELOW_LARGE;
+        let best = BLOCKS.iter().filter(is_worth_it).min_by(|a, b| time(a).total_cmp(&time(b)));
         let (co, ci) = best.map_or((2, 2), |&(t, c, _)| (t, c));
         let winograd = is_winograd(kh, step);
         let rows_of = |rows: u32| (points.div_ceil(rows) * rows) as f32;
