@@ -57,8 +57,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_invocation_id
 {% for th in range(SUMS) %}{% for c in range(4 * C) %}{% for t in range(T) %}
     var a{{ th }}_{{ c }}_{{ t }} = vec4(0.0);
 {% endfor %}{% endfor %}{% endfor %}
-    // Planes of x from first_d to end_d - 1 of dy lie inside x. The others add nothing, and their texels are
-    // not read: texel -1 of a texture of depth 1 is not 0 on every device, as texels outside along w and h are.
+    // Planes first_d to end_d - 1 of dy meet a plane inside x. The others add nothing, and their texels are not
+    // read: texel -1 of a texture of depth 1 is not 0 on every device, as texels outside along w and h are.
     let shift_d = p.offset_d + td;
     let first_d = (max(-shift_d, 0) + p.step_d - 1) / p.step_d;
     let end_d = max(min(i32(p.q_d), (i32(p.x_d) - shift_d + p.step_d - 1) / p.step_d), first_d);

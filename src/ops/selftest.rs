@@ -1,6 +1,6 @@
 //! A small check of the convolution variants on the device at hand: forward pass and both
-//! gradients of a few convolutions, with what they do for norms, against sums in f64. A variant is to be used only where it
-//! passes.
+//! gradients of a few convolutions, with what they do for norms, against sums in f64. A variant is to be
+//! used only where it passes.
 
 use super::conv3d::{
     Conv3dBackwardInput, Conv3dBackwardWeight, Conv3dForward, Geometry, GradientSums, InputGradient,

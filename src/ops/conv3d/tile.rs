@@ -8,9 +8,10 @@ const MOST_PRODUCTS: u32 = 128;
 /// Rows that are tried, and the most for direct taps.
 const ROWS: [u32; 4] = [4, 8, 12, 16];
 const MOST_ROWS_DIRECT: u32 = 8;
-/// Work of fewer FLOPs, under 0.3 ms, has the fewest rows, and that of fewer than LARGE, under 2 ms, not
-/// the most blocks: tiles of more take seconds to compile, which they must win back within a training.
+/// Work of fewer FLOPs, under 0.3 ms, has the fewest rows: tall tiles take seconds to compile, which they
+/// must win back within a training.
 pub(super) const SMALL: u64 = 1 << 24;
+/// Work of fewer FLOPs, under 2 ms, has not the most blocks, for the same reason.
 pub(super) const LARGE: u64 = 1 << 27;
 /// How many of the best are worth a trial: the count of instructions is right within a tenth.
 const CANDIDATES: usize = 4;
