@@ -3,6 +3,7 @@
 mod common;
 
 use asng_wgpu::gpu::{AdapterChoice, Gpu, Memory, MemoryPlan, Program, Recording};
+use asng_wgpu::nn::heads::Heads;
 use asng_wgpu::nn::plan::NetworkPlan;
 use asng_wgpu::nn::step::{
     Batch, LossPlan, LossSlot, Optimizer, TrainingState, record_loss, record_step,
@@ -18,6 +19,7 @@ fn isotropic() -> NetworkPlan {
     NetworkPlan {
         in_channels: 2,
         classes: 3,
+        heads: Heads::Softmax,
         base_features: 5,
         patch: [8, 8, 12],
         batch: 2,
@@ -31,6 +33,7 @@ fn anisotropic() -> NetworkPlan {
     NetworkPlan {
         in_channels: 1,
         classes: 2,
+        heads: Heads::Softmax,
         base_features: 3,
         patch: [3, 16, 8],
         batch: 1,

@@ -1,5 +1,6 @@
 //! Network plan, U-Net, loss, optimizer as lists of ops.
 
+pub mod heads;
 pub mod parameters;
 pub mod plan;
 pub mod step;

@@ -1,5 +1,6 @@
 //! The shape of a network: levels, kernels, strides, features. Plain data.
 
+use super::heads::Heads;
 use crate::error::{Error, Result};
 
 /// Most features of any level (nnU-Net v1).
@@ -15,8 +16,11 @@ pub const MOST_VOXELS: u64 = 1 << 30;
 pub struct NetworkPlan {
     /// Input channels.
     pub in_channels: u32,
-    /// Classes, background included.
+    /// Output channels: labels with the background, or regions.
     pub classes: u32,
+    /// What the output channels are; softmax in files that do not say.
+    #[serde(default, skip_serializing_if = "Heads::is_softmax")]
+    pub heads: Heads,
     /// Features of the full-resolution level; doubled a level, at most [`MAX_FEATURES`].
     pub base_features: u32,
     /// Patch edges in voxels.
@@ -40,7 +44,8 @@ fn is_false(flag: &bool) -> bool {
 impl NetworkPlan {
     /// A plan by nnU-Net's rules from the spacing: an axis is pooled while it keeps at least 4
     /// voxels and no other axis is finer by a factor of 2; a kernel edge is 1 while the axis'
-    /// spacing is more than twice the finest. `levels` = 0 lets the rules decide.
+    /// spacing is more than twice the finest. `levels` = 0 lets the rules decide. The heads are
+    /// softmax; set [`NetworkPlan::heads`] for regions.
     pub fn from_spacing(
         in_channels: u32,
         classes: u32,
@@ -55,6 +60,7 @@ impl NetworkPlan {
         NetworkPlan {
             in_channels,
             classes,
+            heads: Heads::Softmax,
             base_features,
             patch,
             batch,
@@ -105,9 +111,7 @@ impl NetworkPlan {
         if !(1..=8).contains(&self.in_channels) {
             return usage(format!("{} input channels; 1 to 8 are supported", self.in_channels));
         }
-        if !(2..=32).contains(&self.classes) {
-            return usage(format!("{} classes; 2 to 32 are supported", self.classes));
-        }
+        self.heads.validate(self.classes)?;
         if self.base_features == 0 || self.base_features > MAX_FEATURES {
             return usage(format!(
                 "--features {} is out of range; use 1 to {MAX_FEATURES}",

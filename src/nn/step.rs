@@ -2,7 +2,7 @@
 
 use super::plan::NetworkPlan;
 use super::unet::{Backward, UNet};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::gpu::{Command, Lifetime, Recording, SlotId};
 use crate::ops::loss::{DiceCrossEntropy, DownsampleLabels, out_elements};
 use crate::ops::optimizer::{Average, GradientNorm, OptimizerStep, Ranges, Rule};
@@ -153,6 +153,9 @@ pub fn record_loss(
     batch: Batch,
     loss: &LossPlan,
 ) -> Result<LossSlot> {
+    if !net.plan.heads.is_softmax() {
+        return Err(Error::Usage("regions cannot be trained yet".into()));
+    }
     let samples = l.tensors.of(batch.image).samples;
     if !net.plan.accumulate || samples == 1 {
         let losses = LossSlot::new(l, &net.plan, loss, 1);

@@ -3,6 +3,7 @@
 use super::bench::KEEP;
 use super::{Golden, Outcome, all, close, nothing, text};
 use asng_wgpu::gpu::{Gpu, Memory, MemoryPlan, Program, Recording, SlotId};
+use asng_wgpu::nn::heads::Heads;
 use asng_wgpu::nn::plan::NetworkPlan;
 use asng_wgpu::nn::step::{Batch, LossPlan, Optimizer, TrainingState, record_step};
 use asng_wgpu::nn::unet::UNet;
@@ -22,6 +23,7 @@ pub fn plan(golden: &Golden) -> Result<NetworkPlan, String> {
     Ok(NetworkPlan {
         in_channels: number("in_ch")?,
         classes: number("classes")?,
+        heads: Heads::Softmax,
         base_features: number("base")?,
         patch: golden.triple("patch")?,
         batch: number("batch")?,
