@@ -29,3 +29,7 @@ pub mod search;
 pub mod train;
 
 pub use error::{Error, Result};
+
+/// Version of the program with the commit it was built from, as in `0.1.0 (0123456789)`; without a
+/// commit where it was built outside its repository.
+pub const VERSION: &str = env!("ASNG_WGPU_VERSION");

@@ -165,7 +165,7 @@ fn a_run_under_way_has_a_report() {
     };
     under_way(&f, "");
     // Whoever trains holds the lock.
-    let _lock = RunLock::acquire(&f.path("run/fold_0")).unwrap();
+    let _lock = RunLock::acquire(&f.path("run/fold_0"), &mut |_| ()).unwrap();
     f.ok(&["report", "run"]);
     let empty = page(&f);
     assert_self_contained(&empty);

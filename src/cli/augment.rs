@@ -5,6 +5,7 @@ use super::mirroring::MirrorFlags;
 use super::{DeviceFlags, checked_shaders, edges, print, say};
 use crate::error::Result;
 use crate::preview::{PreviewOptions, preview};
+use crate::run::FoldId;
 use crate::search::policy::Interval;
 use crate::search::space::Field;
 use std::path::PathBuf;
@@ -52,9 +53,9 @@ pub(super) struct Augment {
     /// distribution is sampled, a policy a draw.
     #[arg(long, value_name = "FILE|RUN|default", default_value = "default")]
     policy: PathBuf,
-    /// Fold of the run [default: the first with a policy].
+    /// Fold of the run: a number, or full [default: the first with a policy].
     #[arg(long)]
-    fold: Option<usize>,
+    fold: Option<FoldId>,
     /// Edges D,H,W in voxels of a patch about the labels [default: the whole case].
     #[arg(long)]
     patch: Option<String>,

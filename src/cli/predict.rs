@@ -3,7 +3,7 @@
 use super::{DeviceFlags, checked_shaders, complain, say};
 use crate::error::{Error, Result};
 use crate::infer::predict::{LargestComponent, Outcome, PredictOptions, Predicted, predict};
-use crate::run::CheckpointKind;
+use crate::run::{CheckpointKind, FoldId};
 use std::path::PathBuf;
 
 #[derive(clap::Args, Debug)]
@@ -25,7 +25,7 @@ pub(super) struct Predict {
     output: PathBuf,
     /// Folds whose networks are averaged, as 0 or 0,1,2 [default: all that are there].
     #[arg(long, value_delimiter = ',')]
-    fold: Vec<usize>,
+    fold: Vec<FoldId>,
     /// Which weights.
     #[arg(long, value_enum, default_value = "final")]
     checkpoint: Checkpoint,

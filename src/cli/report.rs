@@ -3,6 +3,7 @@
 use super::print;
 use crate::error::{Error, Result};
 use crate::report::{Overlays, folds, write_report};
+use crate::run::FoldId;
 use std::path::PathBuf;
 
 #[derive(clap::Args, Debug)]
@@ -17,9 +18,9 @@ the contours of the worst cases, for which the data set must be where it was.")]
 pub(super) struct Report {
     /// Folder of the run.
     run: PathBuf,
-    /// One fold alone [default: all that have begun].
+    /// Only this fold: a number, or full [default: all that have begun].
     #[arg(long)]
-    fold: Option<usize>,
+    fold: Option<FoldId>,
 }
 
 impl Report {

@@ -189,7 +189,7 @@ impl Train {
         };
         let several = folds.len() > 1;
         for fold in folds {
-            let options = TrainOptions { fold, ..options.clone() };
+            let options = TrainOptions { fold: fold.into(), ..options.clone() };
             let done = match self.resume {
                 true => is_finished(&options),
                 false => several && is_trained(&options),

@@ -16,7 +16,7 @@ use crate::nn::plan::NetworkPlan;
 use crate::nn::tuning;
 use crate::nn::unet::UNet;
 use crate::run::{
-    CheckpointKind, RunConfig, checkpoint_path, fold_folder, read_weights, trained_folds,
+    CheckpointKind, FoldId, RunConfig, checkpoint_path, fold_folder, read_weights, trained_folds,
 };
 use half::f16;
 use std::path::{Path, PathBuf};
@@ -42,7 +42,7 @@ pub struct PredictOptions {
     /// A folder; or a file, where the input is one case.
     pub output: PathBuf,
     /// The folds whose networks are averaged; empty: all that are there.
-    pub folds: Vec<usize>,
+    pub folds: Vec<FoldId>,
     /// Which weights.
     pub checkpoint: CheckpointKind,
     /// Tile step as a share of the patch.
@@ -367,7 +367,7 @@ fn groups(options: &PredictOptions) -> Result<(Vec<Group>, String)> {
             )));
         }
         let folds = chosen_folds(run, options)?;
-        let list = folds.iter().map(usize::to_string).collect::<Vec<_>>().join(", ");
+        let list = folds.iter().map(FoldId::to_string).collect::<Vec<_>>().join(", ");
         let s = if folds.len() == 1 { "" } else { "s" };
         names.push(match options.runs.len() {
             1 => format!("fold{s} {list}"),
@@ -398,7 +398,7 @@ fn groups(options: &PredictOptions) -> Result<(Vec<Group>, String)> {
     Ok((groups, names.join(" and ")))
 }
 
-fn chosen_folds(run: &Path, options: &PredictOptions) -> Result<Vec<usize>> {
+fn chosen_folds(run: &Path, options: &PredictOptions) -> Result<Vec<FoldId>> {
     let there = trained_folds(run, options.checkpoint)?;
     if options.folds.is_empty() {
         return Ok(there);
@@ -414,7 +414,7 @@ fn chosen_folds(run: &Path, options: &PredictOptions) -> Result<Vec<usize>> {
                 "'{}' has no '{}'; give --fold {}, or leave it out",
                 fold_folder(run, fold).display(),
                 path.file_name().unwrap_or_default().to_string_lossy(),
-                there.iter().map(usize::to_string).collect::<Vec<_>>().join(" or ")
+                there.iter().map(FoldId::to_string).collect::<Vec<_>>().join(" or ")
             )))
         }
     }

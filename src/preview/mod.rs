@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 use crate::files;
 use crate::gpu::{AdapterChoice, Gpu};
 use crate::ops::warp::{ImageInterpolation, Interpolation, LabelInterpolation, Placement};
-use crate::run::RunConfig;
+use crate::run::{FoldId, RunConfig};
 use crate::search::space::Field;
 use bench::Bench;
 use listing::{Input, Listed, Listing};
@@ -53,7 +53,7 @@ pub struct PreviewOptions {
     /// A policy file or a run; nnU-Net's hand-made policy if none is given.
     pub policy: Option<PathBuf>,
     /// Fold of the run.
-    pub fold: Option<usize>,
+    pub fold: Option<FoldId>,
     /// Numbers that replace those of the policy.
     pub values: Vec<(Field, f64)>,
     /// Edges D, H, W of the patch; the whole case if none are given.

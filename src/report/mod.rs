@@ -11,7 +11,7 @@ mod record;
 mod results;
 mod words;
 
-use crate::run::{RunConfig, fold_folder};
+use crate::run::{FoldId, RunConfig, fold_folder, folds_of};
 use crate::{Error, Result, files};
 use record::FoldRecord;
 use std::path::{Path, PathBuf};
@@ -38,14 +38,9 @@ pub struct ReportFiles {
 ///
 /// # Errors
 /// [`Error::Input`] when the folder is no run or no fold has begun; [`Error::Io`].
-pub fn folds(run: &Path) -> Result<Vec<usize>> {
+pub fn folds(run: &Path) -> Result<Vec<FoldId>> {
     RunConfig::read(run)?;
-    let entries = std::fs::read_dir(run).map_err(|e| Error::io("read the run", run, e))?;
-    let mut folds: Vec<usize> = entries
-        .filter_map(|entry| entry.ok()?.file_name().to_str()?.strip_prefix("fold_")?.parse().ok())
-        .filter(|&fold| fold_folder(run, fold).is_dir())
-        .collect();
-    folds.sort_unstable();
+    let folds = folds_of(run)?;
     if folds.is_empty() {
         return Err(Error::Input(format!(
             "the run '{}' has no fold yet; wait for its training to begin",
@@ -61,7 +56,7 @@ pub fn folds(run: &Path) -> Result<Vec<usize>> {
 /// # Errors
 /// [`Error::Input`] when the folder is no run; [`Error::Io`] when a file cannot be written. Files
 /// of the fold that are missing, cut off or damaged are no errors: the page says what it lacks.
-pub fn write_report(run: &Path, fold: usize, overlays: Overlays) -> Result<ReportFiles> {
+pub fn write_report(run: &Path, fold: FoldId, overlays: Overlays) -> Result<ReportFiles> {
     let record = FoldRecord::read(run, fold)?;
     let folder = fold_folder(run, fold);
     let written =

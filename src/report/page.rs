@@ -331,7 +331,10 @@ fn facts(record: &FoldRecord) -> Vec<Value> {
     add("data set", format!("{}, in {}", dataset.name, dataset.dir.display()));
     add("channels", dataset.channels.join(", "));
     add("labels", dataset.labels.iter().skip(1).cloned().collect::<Vec<_>>().join(", "));
-    if let Some(fold) = config.split.get(record.fold) {
+    if let Some(fold) = config.split.get(match record.fold {
+        crate::run::FoldId::Number(n) => n,
+        _ => usize::MAX,
+    }) {
         let (train, val) = (fold.train.len(), fold.val.len());
         add("cases", format!("{train} for training, {val} for validation"));
     }
@@ -372,6 +375,6 @@ fn facts(record: &FoldRecord) -> Vec<Value> {
     add("adapter", config.adapter.clone());
     add("driver", config.driver.clone());
     add("trained by", format!("asng-wgpu {}", config.program));
-    add("page written by", format!("asng-wgpu {}", env!("ASNG_WGPU_VERSION")));
+    add("page written by", format!("asng-wgpu {}", crate::VERSION));
     facts
 }

@@ -2,7 +2,7 @@
 
 use crate::infer::cross_validate::read_summary;
 use crate::metrics::Summary;
-use crate::run::{CheckpointKind, RunConfig, checkpoint_path, fold_folder};
+use crate::run::{CheckpointKind, FoldId, RunConfig, checkpoint_path, fold_folder};
 use crate::search::file::PolicyFile;
 use crate::search::log::PolicyLine;
 use crate::{Error, Result};
@@ -52,7 +52,7 @@ pub(super) struct EpochRecord {
 /// A fold of a run, as its files have it at this moment.
 pub(super) struct FoldRecord {
     pub run: PathBuf,
-    pub fold: usize,
+    pub fold: FoldId,
     pub config: RunConfig,
     /// Text of `config.json`.
     pub config_text: String,
@@ -73,7 +73,7 @@ impl FoldRecord {
     ///
     /// # Errors
     /// As [`RunConfig::read`].
-    pub fn read(run: &Path, fold: usize) -> Result<Self> {
+    pub fn read(run: &Path, fold: FoldId) -> Result<Self> {
         let config = RunConfig::read(run)?;
         let path = RunConfig::path(run);
         let config_text =

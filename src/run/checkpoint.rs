@@ -21,7 +21,7 @@ pub fn write_checkpoint(path: &Path, net: &UNet, values: &[f32], epoch: u64) -> 
 pub(super) fn network_texts(net: &UNet, epoch: u64) -> Result<Vec<(&'static str, String)>> {
     let plan = serde_json::to_string(&net.plan)
         .map_err(|e| Error::Input(format!("the plan cannot be written: {e}")))?;
-    let version = env!("CARGO_PKG_VERSION").to_string();
+    let version = crate::VERSION.to_owned();
     Ok(vec![("version", version), ("plan", plan), ("epoch", epoch.to_string())])
 }
 

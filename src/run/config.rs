@@ -29,7 +29,7 @@ pub struct DatasetSummary {
 pub struct RunConfig {
     /// Layout, [`CONFIG_VERSION`].
     pub version: u32,
-    /// Version of the program that wrote it.
+    /// Version of the program that wrote it, with its commit.
     pub program: String,
     /// Adapter the run began on.
     pub adapter: String,

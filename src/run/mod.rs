@@ -16,17 +16,18 @@
 mod checkpoint;
 mod config;
 mod container;
+mod fold;
 mod lock;
 mod policy;
 mod state;
 
 pub use checkpoint::{read_weights, write_checkpoint};
 pub use config::{CONFIG_VERSION, DatasetSummary, RunConfig};
+pub use fold::{FoldId, fold_folder, folds_of, trained_folds};
 pub use lock::RunLock;
 pub use policy::find_policy;
 pub use state::{FoundState, STATE_VERSION, State, find_state, state_paths, write_state};
 
-use crate::{Error, Result};
 use std::path::{Path, PathBuf};
 
 /// Which weights of a fold.
@@ -41,40 +42,12 @@ pub enum CheckpointKind {
     Last,
 }
 
-/// The folder of one fold of a run.
-pub fn fold_folder(run: &Path, fold: usize) -> PathBuf {
-    run.join(format!("fold_{fold}"))
-}
-
 /// The file of a fold's checkpoint.
-pub fn checkpoint_path(run: &Path, fold: usize, kind: CheckpointKind) -> PathBuf {
+pub fn checkpoint_path(run: &Path, fold: impl Into<FoldId>, kind: CheckpointKind) -> PathBuf {
     let name = match kind {
         CheckpointKind::Final => "checkpoint_final.safetensors",
         CheckpointKind::Best => "checkpoint_best.safetensors",
         CheckpointKind::Last => "checkpoint_last.safetensors",
     };
     fold_folder(run, fold).join(name)
-}
-
-/// The folds of a run that have a checkpoint of this kind, in order.
-///
-/// # Errors
-/// [`Error::Io`] when the folder cannot be read; [`Error::Input`] when no fold has one.
-pub fn trained_folds(run: &Path, kind: CheckpointKind) -> Result<Vec<usize>> {
-    let entries = std::fs::read_dir(run).map_err(|e| Error::io("read the run", run, e))?;
-    let mut folds: Vec<usize> = entries
-        .filter_map(|entry| entry.ok()?.file_name().to_str()?.strip_prefix("fold_")?.parse().ok())
-        .filter(|&fold| checkpoint_path(run, fold, kind).is_file())
-        .collect();
-    folds.sort_unstable();
-    if folds.is_empty() {
-        let wanted = checkpoint_path(run, 0, kind);
-        return Err(Error::Input(format!(
-            "the run '{}' has no '{}' in any fold; let the training finish, or name another run \
-             or --checkpoint",
-            run.display(),
-            wanted.file_name().unwrap_or_default().to_string_lossy()
-        )));
-    }
-    Ok(folds)
 }

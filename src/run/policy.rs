@@ -1,6 +1,6 @@
 //! The learned policy of a run.
 
-use super::fold_folder;
+use super::{FoldId, fold_folder, folds_of};
 use crate::{Error, Result};
 use std::path::{Path, PathBuf};
 
@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 ///
 /// # Errors
 /// [`Error::Usage`] for a fold of a file; [`Error::Input`] when there is no such file or fold.
-pub fn find_policy(path: &Path, fold: Option<usize>) -> Result<PathBuf> {
+pub fn find_policy(path: &Path, fold: Option<FoldId>) -> Result<PathBuf> {
     let missing = |what: String| Err(Error::Input(what));
     if path.is_file() {
         return match fold {
@@ -26,14 +26,14 @@ pub fn find_policy(path: &Path, fold: Option<usize>) -> Result<PathBuf> {
             path.display()
         ));
     }
-    let of_fold = |fold| fold_folder(path, fold).join("policy.json");
+    let of_fold = |fold: FoldId| fold_folder(path, fold).join("policy.json");
     match fold {
         Some(fold) if of_fold(fold).is_file() => Ok(of_fold(fold)),
         Some(fold) => missing(format!(
             "the run '{}' has no policy.json in fold {fold}; give another --fold",
             path.display()
         )),
-        None => match (0..1000).map(of_fold).find(|file| file.is_file()) {
+        None => match folds_of(path)?.into_iter().map(of_fold).find(|file| file.is_file()) {
             Some(file) => Ok(file),
             None => missing(format!(
                 "'{}' has no policy.json in any fold; give the folder of a run that searched",
@@ -56,10 +56,10 @@ mod tests {
         let file = run.join("fold_2/policy.json");
         std::fs::write(&file, "{}").unwrap();
         assert_eq!(find_policy(run, None).unwrap(), file);
-        assert_eq!(find_policy(run, Some(2)).unwrap(), file);
+        assert_eq!(find_policy(run, Some(2.into())).unwrap(), file);
         assert_eq!(find_policy(&file, None).unwrap(), file);
-        assert!(find_policy(run, Some(0)).is_err());
-        assert_eq!(find_policy(&file, Some(0)).unwrap_err().exit_code(), 2);
+        assert!(find_policy(run, Some(0.into())).is_err());
+        assert_eq!(find_policy(&file, Some(0.into())).unwrap_err().exit_code(), 2);
         assert!(find_policy(&run.join("none"), None).is_err());
     }
 }

@@ -5,7 +5,7 @@
 
 use super::checkpoint::{network_texts, weight_tensors, weights_of};
 use super::container::{Container, Tensor, encode};
-use super::{CheckpointKind, checkpoint_path, fold_folder};
+use super::{CheckpointKind, FoldId, checkpoint_path, fold_folder};
 use crate::error::{Error, Result};
 use crate::files;
 use crate::nn::unet::UNet;
@@ -44,7 +44,8 @@ pub struct FoundState {
 }
 
 /// The files of a fold's states: the latest, and the one before it.
-pub fn state_paths(run: &Path, fold: usize) -> [PathBuf; 2] {
+pub fn state_paths(run: &Path, fold: impl Into<FoldId>) -> [PathBuf; 2] {
+    let fold = fold.into();
     let previous = fold_folder(run, fold).join("checkpoint_previous.safetensors");
     [checkpoint_path(run, fold, CheckpointKind::Last), previous]
 }
@@ -53,7 +54,13 @@ pub fn state_paths(run: &Path, fold: usize) -> [PathBuf; 2] {
 ///
 /// # Errors
 /// [`Error::Io`] naming the path; the earlier states stay intact.
-pub fn write_state(run: &Path, fold: usize, net: &UNet, state: &State, epoch: u64) -> Result<()> {
+pub fn write_state(
+    run: &Path,
+    fold: impl Into<FoldId>,
+    net: &UNet,
+    state: &State,
+    epoch: u64,
+) -> Result<()> {
     let [last, previous] = state_paths(run, fold);
     let mut texts = network_texts(net, epoch)?;
     texts.push((VERSION, STATE_VERSION.to_string()));
@@ -74,9 +81,10 @@ pub fn write_state(run: &Path, fold: usize, net: &UNet, state: &State, epoch: u6
 /// [`Error::Input`] where no state is complete, or one is of another layout; [`Error::Io`].
 pub fn find_state(
     run: &Path,
-    fold: usize,
+    fold: impl Into<FoldId>,
     note: &mut dyn FnMut(&str),
 ) -> Result<Option<FoundState>> {
+    let fold = fold.into();
     let [last, previous] = state_paths(run, fold);
     let damage = match read(&last)? {
         Read::Complete(found) => return Ok(Some(*found)),

@@ -7,7 +7,7 @@ use super::options::TrainOptions;
 use crate::error::Result;
 use crate::report::events::EventFile;
 use crate::report::{Overlays, write_report};
-use crate::run::{RunConfig, fold_folder};
+use crate::run::{FoldId, RunConfig, fold_folder};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -19,7 +19,7 @@ const REPORT_SHARE: u32 = 200;
 /// Shows a fold.
 pub(super) struct Follower {
     run: PathBuf,
-    fold: usize,
+    fold: FoldId,
     /// When a report may be written again.
     next: Option<Instant>,
     /// Whether a report could not be written, which is said once.

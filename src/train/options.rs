@@ -5,6 +5,7 @@ use crate::gpu::AdapterChoice;
 use crate::nn::plan::{MAX_FEATURES, MOST_BATCH, MOST_VOXELS};
 use crate::nn::step::Optimizer;
 use crate::ops::warp::Interpolation;
+use crate::run::FoldId;
 use crate::search::asng::AsngOptions;
 use crate::search::reinforce::Reinforce;
 use crate::search::searcher::{
@@ -312,8 +313,8 @@ pub struct TrainOptions {
     pub dataset: PathBuf,
     /// Folder of the run.
     pub out: PathBuf,
-    /// Fold, from 0.
-    pub fold: usize,
+    /// Fold.
+    pub fold: FoldId,
     /// Epochs.
     pub epochs: u64,
     /// Batches an epoch.
@@ -393,7 +394,7 @@ impl TrainOptions {
         TrainOptions {
             dataset: dataset.to_owned(),
             out: PathBuf::new(),
-            fold: 0,
+            fold: FoldId::default(),
             epochs: 200,
             iterations: 250,
             validate_every: 1,

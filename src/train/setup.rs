@@ -84,16 +84,21 @@ impl Setup {
         for sentence in patients.iter().flat_map(|p| split::patient_leaks(&folds, p)) {
             report(Event::Note(&format!("warning: {sentence}")));
         }
-        let fold = folds.get(options.fold).ok_or_else(|| {
-            Error::Usage(format!(
-                "--fold {} does not exist; use 0 to {}",
-                options.fold,
-                folds.len() - 1
-            ))
-        })?;
+        let fold = folds
+            .get(match options.fold {
+                crate::run::FoldId::Number(n) => n,
+                _ => usize::MAX,
+            })
+            .ok_or_else(|| {
+                Error::Usage(format!(
+                    "--fold {} does not exist; use 0 to {}",
+                    options.fold,
+                    folds.len() - 1
+                ))
+            })?;
         let folder = fold_folder(&options.out, options.fold);
         files::create_folder(&folder)?;
-        let lock = RunLock::acquire(&folder)?;
+        let lock = RunLock::acquire(&folder, &mut |s| report(Event::Note(s)))?;
         files::remove_unfinished(&folder)?;
         let states = state_paths(&options.out, options.fold);
         crash::note(|facts| facts.states = states.to_vec());
@@ -138,7 +143,7 @@ impl Setup {
         let mirror = if searcher.name() == "none" { Axes::NONE } else { options.mirror };
         let config = RunConfig {
             version: CONFIG_VERSION,
-            program: env!("CARGO_PKG_VERSION").into(),
+            program: crate::VERSION.into(),
             adapter: gpu.name().into(),
             driver: gpu.driver().into(),
             dataset: DatasetSummary {
@@ -168,7 +173,7 @@ impl Setup {
         let (lambda, updates) = (options.search.lambda, options.search.updates);
         let drawing = Drawing {
             seed: options.seed,
-            fold: options.fold as u32,
+            fold: options.fold.key(),
             mirror,
             dummy_2d: is_dummy_2d(config.preprocessing.spacing_mm),
             mask: config.preprocessing.nonzero_mask,

@@ -6,7 +6,7 @@ mod sample;
 mod show;
 
 use crate::error::Result;
-use crate::run::find_policy;
+use crate::run::{FoldId, find_policy};
 use crate::search::file::PolicyFile;
 use std::path::PathBuf;
 
@@ -45,9 +45,9 @@ struct Source {
     /// A policy.json, or a run.
     #[arg(value_name = "FILE_OR_RUN")]
     source: PathBuf,
-    /// Fold of the run [default: the first with a policy].
+    /// Fold of the run: a number, or full [default: the first with a policy].
     #[arg(long)]
-    fold: Option<usize>,
+    fold: Option<FoldId>,
 }
 
 impl Source {
