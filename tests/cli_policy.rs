@@ -211,7 +211,7 @@ fn history(f: &Folder, name: &str, space: &Space, epochs: u64) {
         });
         let theta = Categorical::try_from(rows.collect::<Vec<Vec<f64>>>()).unwrap();
         let line = PolicyLine {
-            epoch,
+            epoch: epoch + 1,
             delta: Some(1.0),
             s_norm2: Some(0.0),
             mean_entropy: Some(theta.mean_entropy()),
@@ -249,13 +249,24 @@ fn a_history_becomes_a_picture() {
     assert_well_formed(&svg);
     assert!(svg.len() < 400_000, "{}", svg.len());
     for words in [
-        "a&lt;b &amp; &quot;c&quot;, fold 3, epochs 0 to 199",
+        "a&lt;b &amp; &quot;c&quot;, fold 3, epochs 1 to 200",
         "rotation x, degrees",
         ">-30<",
         ">900<",
     ] {
         assert!(svg.contains(words), "{words}");
     }
+    // Earlier versions counted from 0, which their files do not say.
+    let log = String::from_utf8(f.bytes("run/fold_3/policy.jsonl")).unwrap();
+    let lines = log.lines().enumerate().map(|(i, line)| {
+        let mut line: serde_json::Value = serde_json::from_str(line).unwrap();
+        assert_eq!((&line["epoch"], &line["first_epoch"]), (&(i as u64 + 1).into(), &1.into()));
+        line["epoch"] = i.into();
+        line.as_object_mut().unwrap().remove("first_epoch");
+        format!("{line}\n")
+    });
+    let earlier = lines.collect::<String>();
+    std::fs::write(f.path("run/fold_3/policy.jsonl"), earlier).unwrap();
     f.ok(&["policy", "plot", "run", "--fold", "3", "-o", "x.SVG"]);
     assert_eq!(f.bytes("x.SVG"), f.bytes("run/fold_3/policy.svg"));
 
@@ -275,7 +286,7 @@ fn a_history_becomes_a_picture() {
     refuse(&["run", "-o", "x.png"], 2, &["x.png", ".svg"]);
     refuse(&["run", "-o", "svg"], 2, &["'svg'"]);
     std::fs::copy(f.path("small/policy.json"), f.path("run/fold_3/policy.json")).unwrap();
-    refuse(&["run"], 1, &["epoch 0", "search space"]);
+    refuse(&["run"], 1, &["epoch 1", "search space"]);
     std::fs::write(f.path("run/fold_3/policy.jsonl"), "{}\n").unwrap();
     refuse(&["run"], 1, &["line 1", "policy.jsonl"]);
     std::fs::write(f.path("run/fold_3/policy.jsonl"), "").unwrap();

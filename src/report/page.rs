@@ -41,9 +41,7 @@ pub(super) fn page(record: &FoldRecord, show: Overlays) -> Result<String> {
         (Some(summary), Overlays::Shown) => overlays(record, summary),
         _ => (Vec::new(), Vec::new()),
     };
-    // Numbered from 1, as the other curves are.
-    let numbered = |(&epoch, line): (&u64, &PolicyLine)| PolicyLine { epoch, ..line.clone() };
-    let policies: Vec<PolicyLine> = record.policies.iter().map(numbered).collect();
+    let policies: Vec<PolicyLine> = record.policies.values().cloned().collect();
     let fold = format!("fold {}", record.fold);
     // A searcher without a distribution has no history; that is no fault.
     let has_theta = policies.iter().any(|line| line.theta.is_some());

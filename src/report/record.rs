@@ -4,7 +4,7 @@ use crate::infer::cross_validate::read_summary;
 use crate::metrics::Summary;
 use crate::run::{CheckpointKind, FoldId, RunConfig, checkpoint_path, fold_folder};
 use crate::search::file::PolicyFile;
-use crate::search::log::PolicyLine;
+use crate::search::log::{LoggedLine, PolicyLine};
 use crate::{Error, Result};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -81,8 +81,9 @@ impl FoldRecord {
         let folder = fold_folder(run, fold);
         let mut faults = Vec::new();
         let epochs: Vec<EpochRecord> = lines(&folder.join("metrics.jsonl"), &mut faults);
-        let policies: Vec<PolicyLine> = lines(&folder.join("policy.jsonl"), &mut faults);
-        let policies = policies.into_iter().map(|line| (line.epoch.saturating_add(1), line));
+        let policies: Vec<LoggedLine> = lines(&folder.join("policy.jsonl"), &mut faults);
+        let policies = policies.into_iter().map(LoggedLine::into_line);
+        let policies = policies.map(|line| (line.epoch, line));
         let policy = present(&folder.join("policy.json"), PolicyFile::read, &mut faults);
         let summary = present(&folder.join("validation/summary.json"), read_summary, &mut faults);
         Ok(FoldRecord {

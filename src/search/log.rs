@@ -13,7 +13,7 @@ use crate::{Error, Result, files};
 /// One epoch of a search. A number that is not finite is written as null.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PolicyLine {
-    /// Epoch, from 0.
+    /// Epoch, from 1.
     pub epoch: u64,
     /// The distribution (18 x 11 in the built-in space), if the searcher has one.
     pub theta: Option<Categorical>,
@@ -39,6 +39,29 @@ pub struct PolicyLine {
     pub augment_ms: f64,
 }
 
+/// A line as the file has it. Earlier versions counted epochs from 0 and did not say so.
+#[derive(Serialize, Deserialize)]
+pub struct LoggedLine {
+    /// The number of the first epoch: 1, or 0 where it is missing.
+    #[serde(default)]
+    first_epoch: u64,
+    #[serde(flatten)]
+    line: PolicyLine,
+}
+
+impl LoggedLine {
+    /// The line, its epoch counted from 1.
+    pub fn into_line(self) -> PolicyLine {
+        let epoch = from_one(self.line.epoch, self.first_epoch);
+        PolicyLine { epoch, ..self.line }
+    }
+}
+
+/// The number, from 1, of an epoch that is counted from `first`.
+fn from_one(epoch: u64, first: u64) -> u64 {
+    epoch.saturating_add(1).saturating_sub(first)
+}
+
 /// Appends lines to `policy.jsonl`.
 #[derive(Debug)]
 pub struct PolicyLog {
@@ -47,19 +70,21 @@ pub struct PolicyLog {
 }
 
 impl PolicyLog {
-    /// Opens the log to go on at `next_epoch` (0 for a new run): lines from that
-    /// epoch on, and a line cut off by a killed process, are removed.
+    /// Opens the log to go on after `done` epochs (0 for a new run): lines of later epochs, and a
+    /// line cut off by a killed process, are removed.
     ///
     /// # Errors
     /// [`Error::Io`] naming the path.
-    pub fn open(path: &Path, next_epoch: u64) -> Result<Self> {
+    pub fn open(path: &Path, done: u64) -> Result<Self> {
         #[derive(Deserialize)]
         struct Head {
             epoch: u64,
+            #[serde(default)]
+            first_epoch: u64,
         }
         let io = |e| Error::io("open the policy log", path, e);
         files::keep_lines(path, |line| {
-            serde_json::from_slice::<Head>(line).is_ok_and(|head| head.epoch < next_epoch)
+            serde_json::from_slice::<Head>(line).is_ok_and(|head| from_one(head.epoch, head.first_epoch) <= done)
         })?;
         let file = OpenOptions::new().create(true).append(true).open(path).map_err(io)?;
         Ok(PolicyLog { path: path.to_owned(), file })
@@ -70,7 +95,7 @@ impl PolicyLog {
     /// # Errors
     /// [`Error::Io`] naming the path.
     pub fn append(&mut self, line: &PolicyLine) -> Result<()> {
-        let written = serde_json::to_string(line)
+        let written = serde_json::to_string(&LoggedLine { first_epoch: 1, line: line.clone() })
             .map_err(std::io::Error::other)
             .and_then(|text| self.file.write_all(format!("{text}\n").as_bytes()))
             .and_then(|()| self.file.sync_data());
@@ -78,7 +103,7 @@ impl PolicyLog {
     }
 }
 
-/// Reads a log's whole lines; a last line cut off by a killed process is left out.
+/// Reads a log's whole lines, epochs counted from 1; a last line cut off by a killed process is left out.
 ///
 /// # Errors
 /// [`Error::Io`] if it cannot be read, [`Error::Input`] naming the line that is no epoch.
@@ -87,7 +112,7 @@ pub fn read(path: &Path) -> Result<Vec<PolicyLine>> {
         crate::files::read_text(path).map_err(|e| Error::io("read the policy log", path, e))?;
     let whole = text.split_inclusive('\n').filter(|line| line.ends_with('\n'));
     let parse = |(i, line): (usize, &str)| {
-        serde_json::from_str(line).map_err(|e| {
+        serde_json::from_str(line).map(LoggedLine::into_line).map_err(|e| {
             Error::Input(format!(
                 "line {} of '{}' is not an epoch of a search ({e}); remove the line",
                 i + 1,
@@ -124,15 +149,30 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("policy.jsonl");
         let mut log = PolicyLog::open(&path, 0).unwrap();
-        (0..4).for_each(|e| log.append(&line(e)).unwrap());
+        (1..=4).for_each(|e| log.append(&line(e)).unwrap());
         drop(log);
         let mut file = OpenOptions::new().append(true).open(&path).unwrap();
         file.write_all(b"{\"epoch\":1,\"th").unwrap();
         assert_eq!(read(&path).unwrap().len(), 4);
         let mut log = PolicyLog::open(&path, 2).unwrap();
-        log.append(&line(2)).unwrap();
+        log.append(&line(3)).unwrap();
         let lines = read(&path).unwrap();
-        assert_eq!(lines.iter().map(|l| l.epoch).collect::<Vec<_>>(), [0, 1, 2]);
+        assert_eq!(lines.iter().map(|l| l.epoch).collect::<Vec<_>>(), [1, 2, 3]);
         assert_eq!(lines[0].val_loss_mean, None);
+    }
+
+    #[test]
+    fn a_log_that_counted_from_0_reads_and_goes_on_from_1() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("policy.jsonl");
+        let earlier = |e| serde_json::to_string(&line(e)).unwrap() + "\n";
+        std::fs::write(&path, (0..4).map(earlier).collect::<String>()).unwrap();
+        let epochs = || read(&path).unwrap().iter().map(|l| l.epoch).collect::<Vec<_>>();
+        assert_eq!(epochs(), [1, 2, 3, 4]);
+        let mut log = PolicyLog::open(&path, 2).unwrap();
+        log.append(&line(3)).unwrap();
+        assert_eq!(epochs(), [1, 2, 3]);
+        drop(PolicyLog::open(&path, 3).unwrap());
+        assert_eq!(epochs(), [1, 2, 3]);
     }
 }

@@ -295,7 +295,7 @@ impl<'a> Job<'a> {
             search_loss: tally.search_losses().0,
         };
         self.metrics.append(&done)?;
-        self.log_policy(epoch, &tally)?;
+        self.log_policy(epoch + 1, &tally)?;
         if best {
             self.save(CheckpointKind::Best, epoch + 1)?;
         }
@@ -408,6 +408,7 @@ impl<'a> Job<'a> {
         Ok((losses.value(), dice(&counts)))
     }
 
+    /// Logs the policy after an epoch, from 1.
     fn log_policy(&mut self, epoch: u64, tally: &Tally) -> Result<()> {
         let searcher = &self.setup.trainer.searcher;
         let adaptation = searcher.adaptation();
