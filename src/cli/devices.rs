@@ -2,7 +2,7 @@
 
 use super::{checked_shaders, print, say};
 use crate::error::{Error, Result};
-use crate::gpu::{AdapterChoice, AdapterSummary, Gpu, list_adapters};
+use crate::gpu::{AdapterChoice, AdapterSummary, Gpu, list_adapters, no_adapter};
 use crate::ops::selftest::{Verdict, check_first};
 
 #[derive(clap::Args, Debug)]
@@ -47,11 +47,7 @@ impl Devices {
             return print(&text);
         }
         if tested.is_empty() {
-            return Err(Error::Device(
-                "no GPU adapter was found; install a Vulkan driver (mesa-vulkan-drivers also \
-                 brings a software one)"
-                    .into(),
-            ));
+            return Err(no_adapter(&self.backend));
         }
         let texts: Vec<String> = tested.iter().map(describe).collect();
         print(&texts.join("\n"))

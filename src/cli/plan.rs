@@ -7,7 +7,7 @@ use super::search::SearchFlags;
 use super::{DeviceFlags, print, say};
 use crate::error::{Error, Result};
 use crate::files;
-use crate::train::{PlanFile, TrainOptions, plan, size};
+use crate::train::{Event, PlanFile, TrainOptions, plan, size};
 use std::path::PathBuf;
 
 #[derive(clap::Args, Debug)]
@@ -64,7 +64,11 @@ impl Plan {
     pub(super) fn run(&self) -> Result<()> {
         let options = self.options()?;
         let mut progress = CaseProgress::new();
-        let made = plan(&options, !self.no_forecast, &mut |p| progress.show(p.what, p.done, p.of));
+        let made = plan(&options, !self.no_forecast, &mut |event| match event {
+            Event::Note(sentence) => progress.line(sentence),
+            Event::Preparing(p) => progress.show(p.what, p.done, p.of),
+            _ => {}
+        });
         progress.finish();
         let made = made?;
         let json = serde_json::to_string_pretty(&made)

@@ -79,6 +79,11 @@ impl CaseProgress {
         CaseProgress(bar)
     }
 
+    /// Prints a sentence above the bar.
+    pub fn line(&self, sentence: &str) {
+        self.0.suspend(|| say(sentence));
+    }
+
     /// `done` of `of` cases are through what is said.
     pub fn show(&mut self, what: &str, done: usize, of: usize) {
         self.0.set_length(of as u64);

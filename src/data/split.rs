@@ -226,6 +226,25 @@ pub fn patient_leaks(folds: &[Fold], patients: &Patients) -> Vec<String> {
     sentences
 }
 
+/// Sentences about the folds for which `split` finds no cases to search on, one per reason, each
+/// with what to do.
+pub fn unsearchable(folds: &[Fold], split: impl Fn(&Fold) -> Result<()>) -> Vec<String> {
+    let mut reasons: Vec<(String, Vec<String>)> = Vec::new();
+    for (number, fold) in folds.iter().enumerate() {
+        let Err(error) = split(fold) else { continue };
+        let why = error.to_string();
+        match reasons.iter_mut().find(|(known, _)| *known == why) {
+            Some((_, numbers)) => numbers.push(number.to_string()),
+            None => reasons.push((why, vec![number.to_string()])),
+        }
+    }
+    let sentence = |(why, numbers): (String, Vec<String>)| {
+        let s = if numbers.len() == 1 { "" } else { "s" };
+        format!("no policy can be searched on fold{s} {}: {why}", numbers.join(", "))
+    };
+    reasons.into_iter().map(sentence).collect()
+}
+
 /// Splits training cases once more, for the search: (training, inner
 /// validation). `share` of the cases, at least one on either side, drawn by
 /// `seed`; both halves keep the given order.
@@ -240,8 +259,9 @@ pub fn inner_split(train: &[String], share: f64, seed: u64) -> Result<(Vec<Strin
     }
     if train.len() < 2 {
         return Err(Error::Input(format!(
-            "the fold has {} training case, but the inner split needs at least 2; add cases or search on the fold's validation cases",
-            train.len()
+            "the fold has {} training case{}, but the search sets some aside to judge its candidates and needs at least 2; add cases, or train with --searcher default or with --search-val fold",
+            train.len(),
+            if train.len() == 1 { "" } else { "s" }
         )));
     }
     let n = ((train.len() as f64 * share).round() as usize).clamp(1, train.len() - 1);
@@ -276,7 +296,7 @@ pub fn inner_split_of(
     }
     if cases_of.len() < 2 {
         return Err(Error::Input(format!(
-            "'{}' gives all training cases of the fold to one patient, but the inner split needs two; add cases or search on the fold's validation cases",
+            "'{}' gives all training cases of the fold to one patient, but the search sets those of some patients aside and needs at least 2; add cases, or train with --searcher default or with --search-val fold",
             patients.path.display()
         )));
     }
@@ -398,5 +418,21 @@ mod tests {
         assert_eq!(all, names);
         assert_eq!(inner_split(&names, 0.25, 7).unwrap(), (train, val));
         assert!(inner_split(&names[..1], 0.25, 7).is_err());
+    }
+
+    #[test]
+    fn folds_that_are_too_small_for_a_search_are_named_with_the_flags() {
+        let fold = |train: &[&str]| Fold {
+            train: train.iter().map(|n| (*n).to_owned()).collect(),
+            val: vec!["v".into()],
+        };
+        let split = |fold: &Fold| inner_split(&fold.train, 0.25, 0).map(drop);
+        let sentences = unsearchable(&[fold(&["a"]), fold(&["a", "b"]), fold(&["b"])], split);
+        let [sentence] = &sentences[..] else { panic!("{sentences:?}") };
+        for words in ["folds 0, 2:", "1 training case,", "--searcher default", "--search-val fold"]
+        {
+            assert!(sentence.contains(words), "{sentence}");
+        }
+        assert!(unsearchable(&[fold(&["a", "b"])], split).is_empty());
     }
 }

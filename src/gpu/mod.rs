@@ -15,7 +15,7 @@ pub mod shader;
 mod slot;
 mod tiles;
 
-pub use adapter::{AdapterChoice, AdapterSummary, list_adapters};
+pub use adapter::{AdapterChoice, AdapterSummary, list_adapters, no_adapter};
 pub use caps::{Caps, WorkLimits};
 pub use device::Gpu;
 pub use fault::Fault;

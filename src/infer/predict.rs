@@ -157,8 +157,9 @@ pub fn predict(
         }
     }
     let cases = find_all_images(&options.inputs, channels)?;
-    let targets = targets(options, &cases)?;
+    // Before the output folder is made, so that a wrong device leaves nothing behind.
     let (gpu, variant) = tuning::open(&options.adapter, options.checked_shaders)?;
+    let targets = targets(options, &cases)?;
     let mut counts: Vec<usize> =
         groups.iter().map(|g| if options.mirror { g.mirror.subsets().len() } else { 1 }).collect();
     counts.dedup();

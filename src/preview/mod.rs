@@ -102,12 +102,12 @@ impl PreviewOptions {
 /// [`Error::Device`] for the device.
 pub fn preview(options: &PreviewOptions, log: &mut dyn FnMut(&str)) -> Result<PathBuf> {
     options.check()?;
+    let gpu = Gpu::open(&options.adapter, options.checked_shaders)?;
     let (listing, source) = match &options.replay {
         Some(path) => replayed(options, path)?,
         None => drawn(options)?,
     };
     let at = listing.placement(&source);
-    let gpu = Gpu::open(&options.adapter, options.checked_shaders)?;
     let bench = Bench::new(&gpu, &source, at.patch, listing.interpolation)?;
     files::create_folder(&options.output)?;
     let [d, h, w] = at.patch;

@@ -84,7 +84,8 @@ impl PolicyLog {
         }
         let io = |e| Error::io("open the policy log", path, e);
         files::keep_lines(path, |line| {
-            serde_json::from_slice::<Head>(line).is_ok_and(|head| from_one(head.epoch, head.first_epoch) <= done)
+            serde_json::from_slice::<Head>(line)
+                .is_ok_and(|head| from_one(head.epoch, head.first_epoch) <= done)
         })?;
         let file = OpenOptions::new().create(true).append(true).open(path).map_err(io)?;
         Ok(PolicyLog { path: path.to_owned(), file })

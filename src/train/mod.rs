@@ -9,6 +9,7 @@ mod forecast;
 mod iteration;
 mod job;
 mod options;
+mod parts;
 mod patch;
 mod planning;
 mod recover;

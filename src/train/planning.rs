@@ -3,7 +3,9 @@
 use super::blueprint::{Blueprint, Candidates, SessionSpec};
 use super::feed::source_voxels;
 use super::forecast::forecast;
+use super::job::Event;
 use super::options::{SearchMode, TrainOptions};
+use super::parts::unsearchable;
 use crate::data::preprocess::{Fingerprint, PrepareOptions, Preprocessing};
 use crate::data::{Dataset, preprocess};
 use crate::error::{Error, Result};
@@ -323,7 +325,7 @@ pub fn size(bytes: u64) -> String {
     }
 }
 
-/// Plans a training: reads the data set, opens the device, and times an iteration unless
+/// Plans a training: opens the device, reads the data set, and times an iteration unless
 /// `measure` is false.
 ///
 /// # Errors
@@ -331,20 +333,27 @@ pub fn size(bytes: u64) -> String {
 pub fn plan(
     options: &TrainOptions,
     measure: bool,
-    progress: &mut dyn FnMut(preprocess::Progress),
+    report: &mut dyn FnMut(Event),
 ) -> Result<PlanFile> {
     let (searcher, _) = options.search.build()?;
+    let searching = searcher.learns();
     let dataset = Dataset::open(&options.dataset)?;
+    if searching {
+        for sentence in unsearchable(options, &dataset)? {
+            report(Event::Note(&format!("warning: {sentence}")));
+        }
+    }
+    let (gpu, variant) = tuning::open(&options.adapter, options.checked_shaders)?;
     let how = PrepareOptions {
         threads: options.threads,
         reorient: options.reorient,
         ..PrepareOptions::default()
     };
-    let fingerprint = preprocess::survey(&dataset, &dataset.cases, &how, progress)?;
+    let fingerprint = preprocess::survey(&dataset, &dataset.cases, &how, &mut |progress| {
+        report(Event::Preparing(progress));
+    })?;
     let preprocessing = fingerprint.preprocessing(options.spacing_mm);
     fingerprint.check_sizes(&preprocessing)?;
-    let (gpu, variant) = tuning::open(&options.adapter, options.checked_shaders)?;
-    let searching = searcher.learns();
     let wanted = Wanted::new(options, &dataset, &fingerprint, &preprocessing, searching);
     let blueprint = wanted.choose(gpu.caps(), variant)?;
     let adapter = format!("{} ({})", gpu.name(), gpu.driver());

@@ -5,13 +5,14 @@ use super::feed::Drawing;
 use super::iteration::Trainer;
 use super::job::Event;
 use super::options::{SearchValidation, TrainOptions};
+use super::parts::{FoldParts, fold_parts, folds};
 use super::planning::Wanted;
 use super::session::Session;
 use super::state::{Conditions, Start};
 use crate::augment::record::is_dummy_2d;
 use crate::crash;
 use crate::data::dataset::Dataset;
-use crate::data::patients::{Patients, patients};
+use crate::data::patients::patients;
 use crate::data::preprocess::{PrepareOptions, PreparedCase, prepare};
 use crate::data::split::{self, Fold};
 use crate::data::{Axes, check};
@@ -60,7 +61,7 @@ pub(super) struct Setup {
 }
 
 impl Setup {
-    /// Reads and prepares the data set, opens the device, writes `config.json`.
+    /// Opens the device, reads and prepares the data set, writes `config.json`.
     ///
     /// # Errors
     /// As its parts and [`Start::find`]; [`Error::Input`] when the run folder holds another run.
@@ -68,22 +69,8 @@ impl Setup {
         options.check()?;
         let (searcher, space) = options.search.build()?;
         let dataset = Dataset::open(&options.dataset)?;
-        let settled = |kind: check::Kind| match kind {
-            check::Kind::Orientation => options.reorient,
-            // Who names the axes has thought of the sides.
-            check::Kind::Sides => options.mirror != Axes::ALL || searcher.name() == "none",
-            _ => false,
-        };
-        for (kind, sentence) in check::quick(&dataset)? {
-            if !settled(kind) {
-                report(Event::Note(&format!("warning: {sentence}")));
-            }
-        }
         let patients = patients(&dataset.dir, &dataset.labelled_names())?;
         let folds = folds(options, &dataset)?;
-        for sentence in patients.iter().flat_map(|p| split::patient_leaks(&folds, p)) {
-            report(Event::Note(&format!("warning: {sentence}")));
-        }
         let fold = folds
             .get(match options.fold {
                 crate::run::FoldId::Number(n) => n,
@@ -96,6 +83,25 @@ impl Setup {
                     folds.len() - 1
                 ))
             })?;
+        let searching = searcher.learns();
+        let parts = fold_parts(fold, patients.as_ref(), options, searching)?;
+        // Before any case is read and anything is written, so that a wrong device leaves nothing
+        // behind.
+        let (mut gpu, variant) = tuning::open(&options.adapter, options.checked_shaders)?;
+        let settled = |kind: check::Kind| match kind {
+            check::Kind::Orientation => options.reorient,
+            // Who names the axes has thought of the sides.
+            check::Kind::Sides => options.mirror != Axes::ALL || searcher.name() == "none",
+            _ => false,
+        };
+        for (kind, sentence) in check::quick(&dataset)? {
+            if !settled(kind) {
+                report(Event::Note(&format!("warning: {sentence}")));
+            }
+        }
+        for sentence in patients.iter().flat_map(|p| split::patient_leaks(&folds, p)) {
+            report(Event::Note(&format!("warning: {sentence}")));
+        }
         let folder = fold_folder(&options.out, options.fold);
         files::create_folder(&folder)?;
         let lock = RunLock::acquire(&folder, &mut |s| report(Event::Note(s)))?;
@@ -121,8 +127,7 @@ impl Setup {
             )));
         }
         let preprocessing = prepared.preprocessing;
-        let searching = searcher.learns();
-        let cases = fold_cases(prepared.cases, fold, patients.as_ref(), options, searching)?;
+        let cases = fold_cases(prepared.cases, fold, &parts);
         report(Event::Note(&format!(
             "{} training and {} validation cases, {} label(s), voxels of {} mm (z, y, x)",
             cases.train.len(),
@@ -131,7 +136,6 @@ impl Setup {
             preprocessing.spacing_mm.map(|edge| format!("{edge:.2}")).join(" x ")
         )));
         let references = references(&dataset, &cases.validation)?;
-        let (mut gpu, variant) = tuning::open(&options.adapter, options.checked_shaders)?;
         let fingerprint = &prepared.fingerprint;
         let wanted = Wanted::new(options, &dataset, fingerprint, &preprocessing, searching);
         let mut blueprint = wanted.choose(gpu.caps(), variant)?;
@@ -238,14 +242,6 @@ pub fn fold_count(options: &TrainOptions) -> Result<usize> {
     Ok(folds(options, &Dataset::open(&options.dataset)?)?.len())
 }
 
-/// The folds of the file that the options name, else the data set's own.
-fn folds(options: &TrainOptions, dataset: &Dataset) -> Result<Vec<Fold>> {
-    match &options.splits {
-        Some(path) => split::folds_from(path, &dataset.labelled_names()),
-        None => split::folds(dataset),
-    }
-}
-
 /// Whether the options' fold has its final weights already.
 pub fn is_trained(options: &TrainOptions) -> bool {
     checkpoint_path(&options.out, options.fold, CheckpointKind::Final).exists()
@@ -258,28 +254,17 @@ pub fn is_finished(options: &TrainOptions) -> bool {
 }
 
 /// Sorts prepared cases by their part in the fold; cases in neither half are left out.
-fn fold_cases(
-    prepared: Vec<PreparedCase>,
-    fold: &Fold,
-    patients: Option<&Patients>,
-    options: &TrainOptions,
-    searching: bool,
-) -> Result<FoldCases> {
+fn fold_cases(prepared: Vec<PreparedCase>, fold: &Fold, parts: &FoldParts) -> FoldCases {
     let all: Vec<Arc<PreparedCase>> = prepared.into_iter().map(Arc::new).collect();
     let pick = |names: &[String]| -> Cases {
         Arc::new(all.iter().filter(|c| names.contains(&c.name)).cloned().collect())
     };
-    let (train, validation) = (pick(&fold.train), pick(&fold.val));
-    let (weights, search) = match (searching, options.search.validation) {
-        (false, _) => (train.clone(), Arc::new(Vec::new())),
-        (true, SearchValidation::Fold) => (train.clone(), validation.clone()),
-        (true, SearchValidation::Inner) => {
-            let (weights, inner) =
-                split::inner_split_of(&fold.train, patients, options.search.share, options.seed)?;
-            (pick(&weights), pick(&inner))
-        }
-    };
-    Ok(FoldCases { train, weights, search, validation })
+    FoldCases {
+        train: pick(&fold.train),
+        weights: pick(&parts.weights),
+        search: pick(&parts.search),
+        validation: pick(&fold.val),
+    }
 }
 
 /// The label file of each case.

@@ -24,6 +24,9 @@ use serde::Serialize;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+/// A share of the training cases that a search sets aside; any one needs as many cases.
+const SEARCH_SHARE: f64 = 0.25;
+
 /// Version of the report's JSON.
 pub const REPORT_VERSION: u32 = 1;
 
@@ -116,6 +119,7 @@ pub fn check(
     findings.extend(across::of_headers(&headers));
     let (folds, found) = splits(dataset);
     findings.extend(found);
+    findings.extend(unsearchable(dataset, &folds));
     findings.extend(across::duplicates(&cases, dataset.modalities.len(), &folds));
     findings.extend(labels::sides(&dataset.labels));
     findings.extend(unused(dataset));
@@ -235,6 +239,17 @@ fn splits(dataset: &Dataset) -> (Vec<Fold>, Vec<Finding>) {
         findings.extend(leaks.iter().map(|s| from(Severity::Warning, Kind::Patients, s)));
     }
     (folds, findings)
+}
+
+/// Folds that are too small for the search of `train` without further flags.
+fn unsearchable(dataset: &Dataset, folds: &[Fold]) -> Vec<Finding> {
+    let patients = patients(&dataset.dir, &dataset.labelled_names()).ok().flatten();
+    let split = |fold: &Fold| {
+        split::inner_split_of(&fold.train, patients.as_ref(), SEARCH_SHARE, 0).map(drop)
+    };
+    let sentences = split::unsearchable(folds, split);
+    let finding = |s: &String| Finding::from_sentence(Severity::Warning, Kind::Splits, s);
+    sentences.iter().map(finding).collect()
 }
 
 /// Files of the training folders that no case uses.
