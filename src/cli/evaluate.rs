@@ -4,9 +4,12 @@ use super::measures::{case_rows, label_rows, one_sided};
 use super::progress::bar;
 use super::table::table;
 use super::{print, say};
+use crate::data::labels::{Labels, Target};
 use crate::error::{Error, Result};
 use crate::files;
-use crate::infer::evaluate::{EvaluateOptions, NSD_TOLERANCE_MM, evaluate, used_in_search};
+use crate::infer::evaluate::{
+    EvaluateOptions, NSD_TOLERANCE_MM, declared_labels, evaluate, used_in_search,
+};
 use crate::infer::pairs::pairs;
 use std::path::PathBuf;
 
@@ -19,7 +22,10 @@ Measures are averaged over cases, then over labels; `-` is a measure that no cas
 neither the prediction nor the reference has a label, the case does not count for it. Where
 only one has it, Dice, IoU and NSD are 0 and there is no distance: HD95, HD and ASSD leave the
 case out. Distances are in mm; NSD is the share of both surfaces within --nsd-tolerance of
-each other. Voxels are summed over cases. The summary has the structure of nnU-Net's
+each other. Voxels are summed over cases. Regions and the ignore label are those of the
+dataset.json in the folder of the references or in the folder above it, or of --dataset: with
+regions, these are measured in place of single labels; voxels that the reference ignores do not
+count, and objects end at their border. --labels measures single labels in any case. The summary has the structure of nnU-Net's
 summary.json, with ASSD, HD, HD95 and NSD added. All pairs are tried; the summary is written
 only when none failed.")]
 pub(super) struct Evaluate {
@@ -30,9 +36,16 @@ pub(super) struct Evaluate {
     /// Where to write the summary [default: PREDICTION/summary.json for a folder].
     #[arg(short, long)]
     output: Option<PathBuf>,
-    /// Foreground labels that count [default: all that occur].
+    /// Foreground labels that count [default: all that occur, or the regions of dataset.json].
     #[arg(short, long, value_delimiter = ',')]
     labels: Vec<u16>,
+    /// The data set, or its dataset.json, whose regions and ignore label count [default: the
+    /// dataset.json in the folder of the references or above it].
+    #[arg(long, value_name = "PATH")]
+    dataset: Option<PathBuf>,
+    /// Label of the reference whose voxels do not count [default: by dataset.json].
+    #[arg(long, value_name = "LABEL")]
+    ignore_label: Option<u16>,
     /// Tolerance of the normalised surface Dice, in mm.
     #[arg(long, value_name = "MM", default_value_t = NSD_TOLERANCE_MM, allow_negative_numbers = true)]
     nsd_tolerance: f64,
@@ -55,6 +68,14 @@ impl Evaluate {
                 "--labels 0 is the background, which is not evaluated; leave it out".into(),
             ));
         }
+        if let Some(ignore) = self.ignore_label
+            && (ignore == 0 || self.labels.contains(&ignore))
+        {
+            return Err(Error::Usage(format!(
+                "--ignore-label {ignore} is {}; give the label of voxels that nobody labelled",
+                if ignore == 0 { "the background" } else { "also one of --labels" }
+            )));
+        }
         if !(self.nsd_tolerance.is_finite() && self.nsd_tolerance >= 0.0) {
             return Err(Error::Usage(format!(
                 "--nsd-tolerance {} is no distance; give millimetres, as in --nsd-tolerance 2",
@@ -64,10 +85,57 @@ impl Evaluate {
         Ok(())
     }
 
+    /// The labels of the data set: by --dataset, or by the dataset.json of the references.
+    fn declared(&self) -> Result<Labels> {
+        if let Some(path) = &self.dataset {
+            let inside = path.join("dataset.json");
+            return Labels::read(if path.is_dir() { &inside } else { path });
+        }
+        match declared_labels(&self.reference) {
+            Ok(Some((path, labels))) => {
+                let has_regions = self.labels.is_empty() && !labels.regions().is_empty();
+                let has_ignore = self.ignore_label.is_none() && labels.ignore().is_some();
+                let used = match (has_regions, has_ignore) {
+                    (true, true) => "regions and ignore label",
+                    (true, false) => "regions",
+                    (false, true) => "ignore label",
+                    (false, false) => return Ok(labels),
+                };
+                say(&format!("{used} by '{}'", path.display()));
+                Ok(labels)
+            }
+            Ok(None) => Ok(Labels::default()),
+            Err(error) => {
+                say(&format!(
+                    "warning: regions and ignore label are unknown: {}",
+                    error.sentence()
+                ));
+                Ok(Labels::default())
+            }
+        }
+    }
+
+    /// What is measured; empty: every value that occurs.
+    fn targets(&self, declared: &Labels) -> Vec<Target> {
+        let targets = declared.targets();
+        if self.labels.is_empty() {
+            return if declared.regions().is_empty() { Vec::new() } else { targets };
+        }
+        let of = |value: &u16| Target {
+            name: String::new(),
+            key: value.to_string(),
+            values: vec![*value],
+        };
+        self.labels.iter().map(of).collect()
+    }
+
     pub(super) fn run(&self) -> Result<()> {
         let pairs = pairs(&self.prediction, &self.reference)?;
+        let declared = self.declared()?;
+        let targets = self.targets(&declared);
         let options = EvaluateOptions {
-            labels: &self.labels,
+            targets: &targets,
+            ignore: self.ignore_label.or(declared.ignore()),
             nsd_tolerance_mm: (!self.no_surface).then_some(self.nsd_tolerance),
         };
         let bar = bar(pairs.len() as u64, "evaluating  {wide_bar} {pos}/{len}  {eta} left");

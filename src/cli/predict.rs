@@ -35,7 +35,7 @@ pub(super) struct Predict {
     /// Do not average over the 8 mirror images (8 times faster).
     #[arg(long)]
     no_tta: bool,
-    /// Also write the class probabilities: 4-D, as CASE_probabilities.nii.gz.
+    /// Also write the probabilities of classes or regions: 4-D, as CASE_probabilities.nii.gz.
     #[arg(long)]
     save_probabilities: bool,
     /// Keep only the largest component (26 neighbours) of these labels, or of all foreground: as

@@ -1,6 +1,7 @@
 //! Data sets on disk: `dataset.json` of the Medical Segmentation Decathlon
 //! (nnU-Net v1 too) or of nnU-Net v2, and the cases that it stands for.
 
+use super::labels::{self, Labels};
 use crate::{Error, Result};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
@@ -27,8 +28,8 @@ pub struct Dataset {
     pub name: String,
     /// Name of each channel.
     pub modalities: Vec<String>,
-    /// Name of each label, background first; the index is the label's value.
-    pub labels: Vec<String>,
+    /// What is segmented.
+    pub labels: Labels,
     /// Whether any channel is named CT (in whatever case).
     pub is_ct: bool,
     /// Labelled training cases sorted by name.
@@ -41,8 +42,10 @@ pub struct Dataset {
 pub struct Inspection {
     /// What could be read: channels, labels or cases may be missing.
     pub dataset: Dataset,
-    /// Label values that the file declares, with their names, gaps and all.
-    pub declared: BTreeMap<usize, String>,
+    /// Values that label maps may hold, with their names; the ignore label is one of them.
+    pub declared: BTreeMap<u16, String>,
+    /// Whether nothing is wrong with the labels.
+    pub labels_sound: bool,
     /// Whether labels are written name to number, as nnU-Net v2 does.
     pub names_first: bool,
     /// `numTraining`, where the file has it.
@@ -70,7 +73,7 @@ impl Dataset {
     ///
     /// # Errors
     /// A missing folder or `dataset.json`, broken JSON (with line and column),
-    /// labels that do not run 0, 1, 2..., listed files that are missing or lie
+    /// labels without the background 0, listed files that are missing or lie
     /// outside the folder, no labelled case.
     pub fn open(dir: &Path) -> Result<Self> {
         let found = Self::inspect(dir)?;
@@ -114,7 +117,8 @@ impl Dataset {
             })?;
         let mut faults = Faults { path, list: Vec::new() };
         let modalities = modalities(&root, &mut faults);
-        let (declared, names_first) = labels(&root, &mut faults);
+        let declaration = labels::parse(text.trim_start_matches('\u{feff}'));
+        declaration.faults.iter().for_each(|fault| faults.add(fault));
         // Where the channels are unknown, one is looked for.
         let channels = modalities.len().max(1);
         let mut cases = match root.get("training").and_then(Value::as_array) {
@@ -153,10 +157,11 @@ impl Dataset {
                 .unwrap_or_else(|| "dataset".into()),
         };
         let is_ct = modalities.iter().any(|m| m.eq_ignore_ascii_case("ct"));
-        let labels = declared.values().cloned().collect();
+        let labels::Declaration { labels, declared, names_first, faults: of_labels } = declaration;
         Ok(Inspection {
             dataset: Self { dir: dir.to_path_buf(), name, modalities, labels, is_ct, cases },
             declared,
+            labels_sound: of_labels.is_empty(),
             names_first,
             num_training: root.get("numTraining").and_then(Value::as_u64),
             faults: faults.list,
@@ -211,63 +216,15 @@ fn modalities(root: &Map<String, Value>, faults: &mut Faults) -> Vec<String> {
             )),
         }
     }
-    in_sequence(&by_number, "channels", faults);
+    in_sequence(&by_number, faults);
     by_number.into_values().collect()
 }
 
-/// `labels`: number -> name (MSD, v1) or name -> number (v2, then true).
-fn labels(root: &Map<String, Value>, faults: &mut Faults) -> (BTreeMap<usize, String>, bool) {
-    let mut by_number = BTreeMap::new();
-    let mut names_first = false;
-    let Some(map) = root.get("labels").and_then(Value::as_object) else {
-        faults.add("lacks the object 'labels'; add it");
-        return (by_number, names_first);
-    };
-    for (key, value) in map {
-        let (number, name) = match value {
-            Value::String(name) => (key.parse::<usize>().ok(), name.clone()),
-            Value::Number(n) => {
-                names_first = true;
-                (n.as_u64().map(|n| n as usize), key.clone())
-            }
-            Value::Array(_) => {
-                faults.add(format!("defines the region '{key}', but only single labels are supported; list labels by one number each"));
-                continue;
-            }
-            _ => (None, key.clone()),
-        };
-        let Some(number) = number else {
-            faults.add(format!("has the label '{key}' without a whole number from 0; correct it"));
-            continue;
-        };
-        if name.eq_ignore_ascii_case("ignore") {
-            faults.add(
-                "has an 'ignore' label, which is not supported; turn those voxels into background",
-            );
-        }
-        if by_number.insert(number, name).is_some() {
-            faults.add(format!("gives the label {number} twice; correct it"));
-        }
-    }
-    in_sequence(&by_number, "labels", faults);
-    match by_number.len() {
-        // The sentence about numbers says enough.
-        1 if by_number.contains_key(&0) => {
-            faults.add("has no label but the background; add the structures to segment");
-        }
-        n if n > 255 => {
-            faults.add(format!("has {n} labels, but at most 255 are supported; merge some"));
-        }
-        _ => {}
-    }
-    (by_number, names_first)
-}
-
-fn in_sequence(map: &BTreeMap<usize, String>, what: &str, faults: &mut Faults) {
+fn in_sequence(map: &BTreeMap<usize, String>, faults: &mut Faults) {
     if map.is_empty() || map.keys().enumerate().any(|(i, &n)| i != n) {
         let numbers: Vec<String> = map.keys().map(usize::to_string).collect();
         faults.add(format!(
-            "numbers its {what} [{}], but they must run 0, 1, 2... without a gap; renumber them",
+            "numbers its channels [{}], but they must run 0, 1, 2... without a gap; renumber them",
             numbers.join(", ")
         ));
     }

@@ -7,6 +7,7 @@ pub mod check;
 pub mod dataset;
 pub mod demo;
 pub mod inputs;
+pub mod labels;
 pub mod nifti;
 pub mod orientation;
 pub mod patients;

@@ -54,8 +54,9 @@ impl PatchSampler {
     }
 
     /// One batch from a generator. Cases uniformly with replacement; a sample on
-    /// the foreground lies around a random kept voxel of a random class that the
-    /// case has (anywhere if it has none), others anywhere; both are clipped
+    /// the foreground lies around a random kept voxel of a random class or region that the
+    /// case has, others around a random labelled voxel where the data set has an ignore label, and
+    /// anywhere otherwise, as the former where the case has no foreground; all are clipped
     /// into the case. An axis shorter than the patch is padded centrally.
     pub fn draw<C: Borrow<PreparedCase>>(
         &self,
@@ -88,7 +89,8 @@ impl PatchSampler {
 
     /// The first voxel of a patch in a case.
     fn start(&self, rng: &mut ChaCha8Rng, case: &PreparedCase, index: usize) -> [i64; 3] {
-        let centre = if self.on_foreground(index) { foreground_voxel(rng, case) } else { None };
+        let foreground = if self.on_foreground(index) { foreground_voxel(rng, case) } else { None };
+        let centre = foreground.or_else(|| labelled_voxel(rng, case));
         [0, 1, 2].map(|a| {
             let free = case.shape[a] as i64 - self.patch[a] as i64;
             match centre {
@@ -102,9 +104,22 @@ impl PatchSampler {
 
 /// A random kept voxel of a random class that is present.
 fn foreground_voxel(rng: &mut ChaCha8Rng, case: &PreparedCase) -> Option<[usize; 3]> {
-    let present: Vec<&Vec<u32>> = case.foreground.iter().filter(|f| !f.is_empty()).collect();
+    let lists = &case.places.foreground;
+    let present: Vec<&Vec<u32>> = lists.iter().filter(|f| !f.is_empty()).collect();
     let class = present.get(rng::below(rng, present.len() as u64) as usize)?;
-    let index = *class.get(rng::below(rng, class.len() as u64) as usize)? as usize;
-    let [_, h, w] = case.shape;
+    one_of(rng, class, case.shape)
+}
+
+/// A random labelled voxel of a data set with an ignore label, so that no patch is wholly without
+/// labels (nnU-Net v2); none elsewhere.
+fn labelled_voxel(rng: &mut ChaCha8Rng, case: &PreparedCase) -> Option<[usize; 3]> {
+    let labelled = case.places.labelled.as_ref().filter(|list| !list.is_empty())?;
+    one_of(rng, labelled, case.shape)
+}
+
+/// A random voxel of a list, as D, H, W.
+fn one_of(rng: &mut ChaCha8Rng, list: &[u32], shape: [usize; 3]) -> Option<[usize; 3]> {
+    let index = *list.get(rng::below(rng, list.len() as u64) as usize)? as usize;
+    let [_, h, w] = shape;
     Some([index / (h * w), index / w % h, index % w])
 }

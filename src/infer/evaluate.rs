@@ -2,6 +2,7 @@
 //! them, with the surface metrics added.
 
 use super::pairs::missing_reference;
+use crate::data::labels::{Labels, Target};
 use crate::data::nifti::{LabelVolume, read_labels};
 use crate::error::{Error, Result};
 use crate::metrics::overlap::{Overlap, overlaps};
@@ -16,6 +17,8 @@ use std::sync::{Mutex, PoisonError};
 const GEOMETRY_TOLERANCE: f64 = 1e-3;
 /// Tolerance of the normalised surface Dice, mm, where none is given.
 pub const NSD_TOLERANCE_MM: f64 = 1.0;
+/// The file that declares labels.
+const DATASET_FILE: &str = "dataset.json";
 /// Most cases in memory at a time. A case takes about 8 bytes a voxel; its surface metrics use
 /// all cores by themselves.
 const CASES_AT_A_TIME: usize = 4;
@@ -23,8 +26,10 @@ const CASES_AT_A_TIME: usize = 4;
 /// What is measured.
 #[derive(Clone, Copy, Debug)]
 pub struct EvaluateOptions<'a> {
-    /// The foreground values that count, or empty for all that occur in a file.
-    pub labels: &'a [u16],
+    /// The labels or regions that count, or empty for all foreground values that occur in a file.
+    pub targets: &'a [Target],
+    /// The value of reference voxels that do not count.
+    pub ignore: Option<u16>,
     /// Tolerance of the normalised surface Dice in mm, or none to leave the surface metrics out.
     pub nsd_tolerance_mm: Option<f64>,
 }
@@ -45,12 +50,16 @@ pub fn evaluate(
 
 /// As [`evaluate`], voxel by voxel: only the shapes must agree, and the reference's spacing counts.
 /// For predictions of training cases, whose image and label files may place the same voxels
-/// differently. `labels`: as [`EvaluateOptions::labels`].
+/// differently. By the foreground labels or regions of a data set, and its ignore label.
 ///
 /// # Errors
 /// As [`evaluate`], of shapes only.
-pub fn evaluate_voxels(pairs: &[(PathBuf, PathBuf)], labels: &[u16]) -> Result<Summary> {
-    let options = EvaluateOptions { labels, nsd_tolerance_mm: Some(NSD_TOLERANCE_MM) };
+pub fn evaluate_voxels(pairs: &[(PathBuf, PathBuf)], labels: &Labels) -> Result<Summary> {
+    let options = EvaluateOptions {
+        targets: &labels.targets(),
+        ignore: labels.ignore(),
+        nsd_tolerance_mm: Some(NSD_TOLERANCE_MM),
+    };
     evaluate_within(pairs, options, f64::INFINITY, &|_| ())
 }
 
@@ -83,13 +92,13 @@ fn evaluate_within(
     if !bad.is_empty() {
         return Err(all_of(bad, pairs.len()));
     }
-    let mut labels: BTreeSet<u16> = options.labels.iter().copied().collect();
-    if labels.is_empty() {
-        labels.extend(cases.iter().flat_map(|case| case.labels.keys()));
+    let mut keys: BTreeSet<String> = options.targets.iter().map(|t| t.key.clone()).collect();
+    if keys.is_empty() {
+        keys.extend(cases.iter().flat_map(|case| case.metrics.keys().cloned()));
     }
     let surface = options.nsd_tolerance_mm.is_some();
     let complete = |(case, (prediction, reference)): (Measured, &(PathBuf, PathBuf))| CaseMetrics {
-        metrics: labels.iter().map(|label| (label.to_string(), case.of(*label, surface))).collect(),
+        metrics: keys.iter().map(|key| (key.clone(), case.of(key, surface))).collect(),
         prediction_file: prediction.display().to_string(),
         reference_file: reference.display().to_string(),
     };
@@ -144,16 +153,17 @@ fn all_of(mut errors: Vec<Error>, pairs: usize) -> Error {
     Error::Input(text)
 }
 
-/// The metrics of the labels of one case.
+/// The metrics of the labels or regions of one case, by their keys.
 struct Measured {
+    /// Voxels that count.
     voxels: u64,
-    labels: BTreeMap<u16, Metrics>,
+    metrics: BTreeMap<String, Metrics>,
 }
 
 impl Measured {
     /// The metrics of a label, which the case need not have.
-    fn of(&self, label: u16, surface: bool) -> Metrics {
-        self.labels.get(&label).cloned().unwrap_or_else(|| {
+    fn of(&self, key: &str, surface: bool) -> Metrics {
+        self.metrics.get(key).cloned().unwrap_or_else(|| {
             let mut metrics = overlap_metrics(&Overlap { tn: self.voxels, ..Overlap::default() });
             if surface {
                 metrics.extend(surface_values(&SurfaceMetrics::NONE));
@@ -172,26 +182,76 @@ fn measure(
     if !reference.is_file() {
         return Err(missing_reference(prediction, reference));
     }
-    let (found, truth) = (read_labels(prediction)?, read_labels(reference)?);
+    let (mut found, mut truth) = (read_labels(prediction)?, read_labels(reference)?);
     same_geometry(prediction, &found, reference, &truth, tolerance_mm)?;
-    let labels = match options.labels {
-        [] => occurring(&found.labels, &truth.labels),
-        labels => labels.to_vec(),
+    let unlabelled =
+        options.ignore.map_or(0, |i| leave_out(&mut found.labels, &mut truth.labels, i));
+    let of_value =
+        |value: u16| Target { name: String::new(), key: value.to_string(), values: vec![value] };
+    let targets = match options.targets {
+        [] => {
+            let ignored = |value: &u16| Some(*value) == options.ignore;
+            let values = occurring(&found.labels, &truth.labels).into_iter();
+            values.filter(|value| !ignored(value)).map(of_value).collect()
+        }
+        targets => targets.to_vec(),
     };
-    let overlaps = overlaps(&found.labels, &truth.labels, &labels)?;
-    let mut metrics: Vec<Metrics> = overlaps.iter().map(overlap_metrics).collect();
+    let grid = Grid { shape: truth.shape, spacing_mm: truth.spacing_mm, unlabelled };
+    // Single labels are counted together, each region by itself.
+    let single = |t: &&Target| t.values.len() == 1;
+    let values: Vec<u16> = targets.iter().filter(single).flat_map(|t| t.values.clone()).collect();
+    let of_values = measures(&found.labels, &truth.labels, &values, &grid, options)?;
+    let keys = targets.iter().filter(single).map(|t| t.key.clone());
+    let mut metrics: BTreeMap<String, Metrics> = keys.zip(of_values).collect();
+    for region in targets.iter().filter(|t| !single(t)) {
+        let mask = |map: &[u16]| -> Vec<u16> {
+            map.iter().map(|value| u16::from(region.values.contains(value))).collect()
+        };
+        let (found, truth) = (mask(&found.labels), mask(&truth.labels));
+        let of_region = measures(&found, &truth, &[1], &grid, options)?;
+        metrics.extend(of_region.into_iter().map(|m| (region.key.clone(), m)));
+    }
+    Ok(Measured { voxels: truth.labels.len() as u64 - unlabelled, metrics })
+}
+
+/// Makes background of both maps where the reference has the value `ignore`, so that no object is
+/// there; gives the number of these voxels.
+pub fn leave_out(found: &mut [u16], truth: &mut [u16], ignore: u16) -> u64 {
+    let mut count = 0;
+    for (found, truth) in found.iter_mut().zip(truth).filter(|(_, truth)| **truth == ignore) {
+        (*found, *truth) = (0, 0);
+        count += 1;
+    }
+    count
+}
+
+/// The grid of a pair of maps.
+struct Grid {
+    shape: [usize; 3],
+    spacing_mm: [f64; 3],
+    /// Voxels that do not count; they are background in both maps.
+    unlabelled: u64,
+}
+
+/// The metrics of each of `labels` between two maps.
+fn measures(
+    found: &[u16],
+    truth: &[u16],
+    labels: &[u16],
+    grid: &Grid,
+    options: EvaluateOptions,
+) -> Result<Vec<Metrics>> {
+    let overlaps = overlaps(found, truth, labels)?.into_iter();
+    let counted = overlaps.map(|o| Overlap { tn: o.tn - grid.unlabelled, ..o });
+    let mut metrics: Vec<Metrics> = counted.map(|o| overlap_metrics(&o)).collect();
     if let Some(nsd_tolerance) = options.nsd_tolerance_mm {
-        let (shape, spacing) = (truth.shape, truth.spacing_mm);
-        let surfaces =
-            surface_metrics(&found.labels, &truth.labels, shape, spacing, &labels, nsd_tolerance);
+        let (shape, spacing) = (grid.shape, grid.spacing_mm);
+        let surfaces = surface_metrics(found, truth, shape, spacing, labels, nsd_tolerance);
         for (metrics, surface) in metrics.iter_mut().zip(&surfaces) {
             metrics.extend(surface_values(surface));
         }
     }
-    Ok(Measured {
-        voxels: truth.labels.len() as u64,
-        labels: labels.into_iter().zip(metrics).collect(),
-    })
+    Ok(metrics)
 }
 
 /// The foreground values of two maps, ascending.
@@ -199,6 +259,22 @@ fn occurring(a: &[u16], b: &[u16]) -> Vec<u16> {
     let mut seen = vec![false; usize::from(u16::MAX) + 1];
     a.iter().chain(b).for_each(|&label| seen[usize::from(label)] = true);
     (1..=u16::MAX).filter(|&label| seen[usize::from(label)]).collect()
+}
+
+/// The labels that the `dataset.json` of the references declares, and its path: it lies in their
+/// folder or in the one above; none where there is no such file.
+///
+/// # Errors
+/// As [`Labels::read`].
+pub fn declared_labels(reference: &Path) -> Result<Option<(PathBuf, Labels)>> {
+    let folder = if reference.is_dir() { Some(reference) } else { reference.parent() };
+    // `a/..` rather than a's parent: the last part of a path may be `.` or a link.
+    let beside =
+        folder.into_iter().flat_map(|f| [f.join(DATASET_FILE), f.join("..").join(DATASET_FILE)]);
+    match beside.into_iter().find(|path| path.is_file()) {
+        Some(path) => Labels::read(&path).map(|labels| Some((path, labels))),
+        None => Ok(None),
+    }
 }
 
 fn same_geometry(

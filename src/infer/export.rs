@@ -1,7 +1,8 @@
 //! From class probabilities on the network's grid to labels on the grid of the file: linear
-//! interpolation and the most probable class, plane by plane, so that the probabilities of a
+//! interpolation and a decision per voxel, plane by plane, so that the probabilities of a
 //! whole volume are never held unless they are wanted.
 
+use super::decision::{Decision, Voxel};
 use super::predictor::Planes;
 use crate::data::orientation::Turn;
 use crate::data::preprocess::Origin;
@@ -12,7 +13,7 @@ use std::collections::VecDeque;
 
 /// Turns probabilities into labels as they come.
 pub(super) struct Export {
-    classes: usize,
+    decision: Decision,
     /// H, W of the network's grid.
     from: [usize; 2],
     /// Edges of the crop along the prepared axes.
@@ -21,24 +22,26 @@ pub(super) struct Export {
     /// Planes (classes, H, W) that are still needed; the number of the first.
     held: VecDeque<Vec<f32>>,
     first: usize,
-    labels: Vec<u8>,
-    /// Classes, D, H, W of the crop, where wanted.
+    /// Label values.
+    labels: Vec<u16>,
+    /// Channels, D, H, W of the crop, where wanted.
     probabilities: Option<Vec<f16>>,
 }
 
 impl Export {
     /// From a network's grid to a crop of edges `to` along the same axes.
-    pub fn new(classes: usize, from: [usize; 3], to: [usize; 3], keep: bool) -> Self {
+    pub fn new(decision: Decision, from: [usize; 3], to: [usize; 3], keep: bool) -> Self {
         let voxels: usize = to.iter().product();
+        let channels = decision.channels();
         Export {
-            classes,
+            decision,
             from: [from[1], from[2]],
             to,
             axes: std::array::from_fn(|axis| between(from[axis], to[axis])),
             held: VecDeque::new(),
             first: 0,
             labels: Vec::with_capacity(voxels),
-            probabilities: keep.then(|| vec![f16::ZERO; classes * voxels]),
+            probabilities: keep.then(|| vec![f16::ZERO; channels * voxels]),
         }
     }
 
@@ -46,7 +49,7 @@ impl Export {
     pub fn take(&mut self, planes: Planes) {
         let plane = self.from[0] * self.from[1];
         for i in 0..planes.count {
-            let mut one = Vec::with_capacity(self.classes * plane);
+            let mut one = Vec::with_capacity(self.decision.channels() * plane);
             for class in planes.values.chunks_exact(planes.count * plane) {
                 one.extend_from_slice(&class[i * plane..(i + 1) * plane]);
             }
@@ -77,24 +80,24 @@ impl Export {
             weight: z.weight as f32,
             edges: self.from,
         };
-        let (classes, keep, axes) = (self.classes, self.probabilities.is_some(), &self.axes);
+        let (decision, keep, axes) = (&self.decision, self.probabilities.is_some(), &self.axes);
+        let classes = decision.channels();
         let rows = self.labels[start..].par_chunks_exact_mut(width).enumerate();
-        let work = || (vec![0f32; self.from[1]], vec![0f32; width]);
+        let work = || (vec![0f32; self.from[1]], vec![Voxel::default(); width]);
         let kept: Vec<Vec<f16>> = rows
-            .map_init(work, |(line, best), (row, labels)| {
+            .map_init(work, |(line, voxels), (row, labels)| {
                 let mut kept = Vec::with_capacity(if keep { classes * width } else { 0 });
                 for class in 0..classes {
                     source.line(class, axes[1][row], line);
-                    for ((x, label), best) in axes[2].iter().zip(&mut *labels).zip(&mut *best) {
+                    for (x, voxel) in axes[2].iter().zip(&mut *voxels) {
                         let p = line[x.low] + x.weight as f32 * (line[x.high] - line[x.low]);
-                        if class == 0 || p > *best {
-                            (*label, *best) = (class as u8, p);
-                        }
+                        decision.take(voxel, class, p);
                         if keep {
                             kept.push(f16::from_f32(p));
                         }
                     }
                 }
+                labels.iter_mut().zip(&*voxels).for_each(|(label, voxel)| *label = voxel.value);
                 kept
             })
             .collect();
@@ -108,8 +111,8 @@ impl Export {
         }
     }
 
-    /// Labels (D, H, W of the crop) and, where they were wanted, the probabilities.
-    pub fn finish(self) -> (Vec<u8>, Option<Vec<f16>>) {
+    /// Label values (D, H, W of the crop) and, where they were wanted, the probabilities.
+    pub fn finish(self) -> (Vec<u16>, Option<Vec<f16>>) {
         (self.labels, self.probabilities)
     }
 }
@@ -164,6 +167,7 @@ pub(super) fn paste<T: Copy>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::labels::Labels;
     use crate::data::nifti::Header;
     use crate::data::resample::{Interpolation, resample_image};
     use proptest::prelude::*;
@@ -208,7 +212,8 @@ mod tests {
             let values: Vec<f32> = (0..(classes * from[0] * plane) as u32)
                 .map(|i| (i.wrapping_add(seed).wrapping_mul(2654435761) >> 8) as f32 / 16777216.0)
                 .collect();
-            let mut export = Export::new(classes, from, to, true);
+            let decision = Decision::new(&Labels::numbered(classes));
+            let mut export = Export::new(decision, from, to, true);
             for first in (0..from[0]).step_by(at_a_time) {
                 let count = at_a_time.min(from[0] - first);
                 let part: Vec<f32> = values

@@ -3,6 +3,7 @@
 
 pub mod compare;
 pub mod cross_validate;
+mod decision;
 pub mod evaluate;
 mod export;
 mod output;

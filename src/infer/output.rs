@@ -1,5 +1,6 @@
 //! From a prepared image to labels on the grid of the file it came from.
 
+use super::decision::Decision;
 use super::export::{Export, paste};
 use super::predictor::{Predictor, WindowOptions};
 use crate::data::nifti::{write_image_f16, write_labels};
@@ -31,9 +32,9 @@ impl<'a> Source<'a> {
 
 /// A prediction on the grid of a file.
 pub(super) struct Prediction {
-    /// D, H, W of the file.
-    pub labels: Vec<u8>,
-    /// Classes, D, H, W of the file, where wanted.
+    /// Label values, D, H, W of the file.
+    pub labels: Vec<u16>,
+    /// Output channels, D, H, W of the file, where wanted.
     pub probabilities: Option<Vec<f16>>,
     /// Seconds that bringing the probabilities back to the file's grid took.
     pub export_seconds: f64,
@@ -42,6 +43,8 @@ pub(super) struct Prediction {
 /// A predictor and what it predicts with.
 pub(super) struct Member<'a> {
     pub predictor: &'a Predictor,
+    /// What becomes of its output channels.
+    pub decision: &'a Decision,
     /// Networks whose probabilities are averaged; those that are loaded, if there is at most one.
     pub weights: &'a [Vec<f32>],
     /// The file's axis that each axis of the prepared image is.
@@ -59,13 +62,13 @@ pub(super) fn predict_on_file_grid(
     source: Source,
     keep_probabilities: bool,
 ) -> Result<Prediction> {
-    let classes = member.predictor.plan().classes as usize;
+    let classes = member.decision.channels();
     let to = member.axes.map(|axis| source.origin.crop_shape[axis]);
     // Labels, and probabilities of half precision; both of the crop and of the whole.
     let voxels = source.origin.shape.iter().product::<usize>() as u64;
-    let bytes = 2 * voxels * (1 + if keep_probabilities { 2 * classes as u64 } else { 0 });
+    let bytes = 4 * voxels * (1 + if keep_probabilities { classes as u64 } else { 0 });
     host::check(bytes, || "the prediction of an image".into())?;
-    let mut export = Export::new(classes, source.shape, to, keep_probabilities);
+    let mut export = Export::new(member.decision.clone(), source.shape, to, keep_probabilities);
     let mut export_seconds = 0.0;
     member.predictor.stream(
         gpu,
@@ -85,8 +88,7 @@ pub(super) fn predict_on_file_grid(
     let voxels: usize = to.iter().product();
     let probabilities = probabilities.map(|crop| {
         let whole = |(class, values): (usize, &[f16])| {
-            // Outside of the crop everything is background.
-            let outside = if class == 0 { f16::ONE } else { f16::ZERO };
+            let outside = f16::from_f32(member.decision.outside(class));
             paste(values, member.axes, source.origin, outside)
         };
         crop.chunks_exact(voxels).enumerate().flat_map(whole).collect()
@@ -97,11 +99,11 @@ pub(super) fn predict_on_file_grid(
 }
 
 /// Writes the labels of a prediction.
-pub(super) fn write_prediction(path: &Path, labels: &[u8], origin: &Origin) -> Result<()> {
+pub(super) fn write_prediction(path: &Path, labels: &[u16], origin: &Origin) -> Result<()> {
     write_labels(path, labels, origin.header.shape(), &origin.header)
 }
 
-/// Writes probabilities: 4-D, the classes last in the file.
+/// Writes probabilities: 4-D, the output channels last in the file.
 pub(super) fn write_probabilities(path: &Path, values: &[f16], origin: &Origin) -> Result<()> {
     let shape = origin.header.shape();
     let classes = values.len() / shape.iter().product::<usize>().max(1);

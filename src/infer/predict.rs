@@ -1,18 +1,19 @@
 //! Segments images with the networks of one run or of several.
 
+use super::decision::{Decision, Voxel};
 use super::output::{
     Member, Prediction, Source, predict_on_file_grid, write_prediction, write_probabilities,
 };
 use super::predictor::{Predictor, WindowOptions};
 use crate::data::Axes;
 use crate::data::inputs::find_all_images;
+use crate::data::labels::Labels;
 use crate::data::preprocess::{PreparedImage, prepare_image};
 use crate::data::{Case, Preprocessing};
 use crate::error::{Error, Result};
 use crate::files;
 use crate::gpu::{AdapterChoice, Gpu};
 use crate::metrics::components::{keep_largest, keep_largest_foreground};
-use crate::nn::plan::NetworkPlan;
 use crate::nn::tuning;
 use crate::nn::unet::UNet;
 use crate::run::{
@@ -29,7 +30,7 @@ pub enum LargestComponent {
     /// The largest of all foreground, whatever its labels.
     All,
     /// The largest of this label.
-    Label(u8),
+    Label(u16),
 }
 
 /// What to predict, and with what.
@@ -143,16 +144,17 @@ pub fn predict(
     progress: &mut dyn FnMut(&Predicted),
 ) -> Result<()> {
     options.check()?;
-    let (groups, networks) = groups(options)?;
-    let NetworkPlan { in_channels, classes, .. } = groups[0].network.plan;
-    let channels = in_channels as usize;
+    let Networks { groups, labels, names: networks } = networks(options)?;
+    let channels = groups[0].network.plan.in_channels as usize;
+    let written = labels.written();
     for component in &options.largest {
         if let LargestComponent::Label(label) = *component
-            && u32::from(label) >= classes
+            && !written.contains(&label)
         {
+            let list = written.iter().map(u16::to_string).collect::<Vec<_>>().join(", ");
             return Err(Error::Usage(format!(
-                "--largest-component {label} is no label of the run; give 1 to {} or all",
-                classes - 1
+                "--largest-component {label} is no label that the run predicts; give one of \
+                 {list}, or all"
             )));
         }
     }
@@ -173,7 +175,8 @@ pub fn predict(
         .iter()
         .map(|g| Predictor::new(&gpu, g.network.clone(), &g.weights[0], variant))
         .collect::<Result<Vec<_>>>()?;
-    let job = Job { options, gpu: &gpu, groups: &groups, predictors: &predictors };
+    let decision = &Decision::new(&labels);
+    let job = Job { options, gpu: &gpu, groups: &groups, predictors: &predictors, decision };
     let there = |target: &PathBuf| {
         let all = [Some(target.clone()), options.save_probabilities.then(|| beside(target))];
         options.skip_existing && all.iter().flatten().all(|path| path.exists())
@@ -264,6 +267,7 @@ struct Job<'a> {
     gpu: &'a Gpu,
     groups: &'a [Group],
     predictors: &'a [Predictor],
+    decision: &'a Decision,
 }
 
 impl Job<'_> {
@@ -280,6 +284,7 @@ impl Job<'_> {
             told.tiles += predictor.tiles(image.shape, options.step);
             let member = Member {
                 predictor,
+                decision: self.decision,
                 weights: &group.weights,
                 axes: group.preprocessing.axes,
                 window: WindowOptions {
@@ -296,7 +301,9 @@ impl Job<'_> {
             origin = Some(image.origin);
         }
         let begin = Instant::now();
-        let (Some(origin), Some(prediction)) = (origin, average(parts)) else { return Ok(()) };
+        let (Some(origin), Some(prediction)) = (origin, average(parts, self.decision)) else {
+            return Ok(());
+        };
         let Prediction { mut labels, probabilities, .. } = prediction;
         if options.save_probabilities
             && let Some(probabilities) = probabilities
@@ -323,8 +330,8 @@ fn beside(target: &Path) -> PathBuf {
 }
 
 /// The prediction of several groups: the mean of their probabilities, each as often as it has
-/// networks, and the class of the largest.
-fn average(mut parts: Vec<(Prediction, usize)>) -> Option<Prediction> {
+/// networks, and the labels that follow from it.
+fn average(mut parts: Vec<(Prediction, usize)>, decision: &Decision) -> Option<Prediction> {
     if parts.len() < 2 {
         return parts.pop().map(|(prediction, _)| prediction);
     }
@@ -334,24 +341,29 @@ fn average(mut parts: Vec<(Prediction, usize)>) -> Option<Prediction> {
         .into_iter()
         .filter_map(|(p, count)| Some((p.probabilities?, count as f32 / total as f32)))
         .collect();
-    let mut labels = vec![0u8; voxels];
-    let mut best = vec![0f32; voxels];
+    let mut decided = vec![Voxel::default(); voxels];
     let values = parts.first().map_or(0, |(values, _)| values.len());
     let mut probabilities = Vec::with_capacity(values);
     for at in 0..values {
         let p: f32 = parts.iter().map(|(values, share)| values[at].to_f32() * share).sum();
-        let (class, voxel) = (at / voxels, at % voxels);
-        if class == 0 || p > best[voxel] {
-            (labels[voxel], best[voxel]) = (class as u8, p);
-        }
+        decision.take(&mut decided[at % voxels], at / voxels, p);
         probabilities.push(f16::from_f32(p));
     }
+    let labels = decided.into_iter().map(|voxel| voxel.value).collect();
     Some(Prediction { labels, probabilities: Some(probabilities), export_seconds: 0.0 })
 }
 
-/// The networks to average, those of the same plan and preprocessing together; and their names
-/// for a person.
-fn groups(options: &PredictOptions) -> Result<(Vec<Group>, String)> {
+/// The networks to average.
+struct Networks {
+    /// Those of the same plan and preprocessing together.
+    groups: Vec<Group>,
+    /// What they segment.
+    labels: Labels,
+    /// Their names for a person.
+    names: String,
+}
+
+fn networks(options: &PredictOptions) -> Result<Networks> {
     let mut groups: Vec<Group> = Vec::new();
     let mut names = Vec::new();
     let mut first: Option<(&Path, RunConfig)> = None;
@@ -376,6 +388,15 @@ fn groups(options: &PredictOptions) -> Result<(Vec<Group>, String)> {
         });
         for fold in folds {
             let (network, weights) = read_weights(&checkpoint_path(run, fold, options.checkpoint))?;
+            if network.plan.classes as usize != config.dataset.labels.outputs() {
+                return Err(Error::Input(format!(
+                    "the networks of '{}' have {} output channels, but its config.json has {}; \
+                     restore config.json, or train again",
+                    run.display(),
+                    network.plan.classes,
+                    config.dataset.labels.count_text()
+                )));
+            }
             let known = groups.iter_mut().find(|g| {
                 g.network.plan == network.plan
                     && g.preprocessing == config.preprocessing
@@ -393,10 +414,12 @@ fn groups(options: &PredictOptions) -> Result<(Vec<Group>, String)> {
         }
         first.get_or_insert((run, config));
     }
-    if groups.is_empty() {
-        return Err(Error::Usage("there is no network to predict with; name a run with -m".into()));
+    match first {
+        Some((_, config)) if !groups.is_empty() => {
+            Ok(Networks { groups, labels: config.dataset.labels, names: names.join(" and ") })
+        }
+        _ => Err(Error::Usage("there is no network to predict with; name a run with -m".into())),
     }
-    Ok((groups, names.join(" and ")))
 }
 
 fn chosen_folds(run: &Path, options: &PredictOptions) -> Result<Vec<FoldId>> {

@@ -79,7 +79,7 @@ impl Predictor {
 
     /// Number of tiles that cover a case of this shape.
     pub fn tiles(&self, shape: [usize; 3], step: f64) -> usize {
-        Tiling::new(shape, self.net.plan.patch, step).tiles()
+        Tiling::new(shape, self.net.plan.patch, step, &self.net.plan.heads).tiles()
     }
 
     /// Class probabilities of an image (C,D,H,W): classes,D,H,W.
@@ -121,7 +121,8 @@ impl Predictor {
         options: WindowOptions,
         sink: &mut dyn FnMut(Planes) -> Result<()>,
     ) -> Result<()> {
-        let tiling = Tiling::new(shape, self.net.plan.patch, options.step);
+        let plan = &self.net.plan;
+        let tiling = Tiling::new(shape, plan.patch, options.step, &plan.heads);
         let plane = shape[1] * shape[2];
         // One set of weights is loaded already.
         let networks: Vec<Option<&Vec<f32>>> = match weights.len() {

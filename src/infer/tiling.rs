@@ -1,6 +1,7 @@
 //! The tiles of a sliding window: cutting them out of an image, adding their probabilities up.
 
 use super::window::{gaussian, tile_starts};
+use crate::nn::heads::Heads;
 use rayon::prelude::*;
 use std::ops::Range;
 
@@ -23,6 +24,8 @@ pub(super) struct Tiling {
     starts: [Vec<usize>; 3],
     /// Weight of each voxel of a tile.
     weights: Vec<f32>,
+    /// Whether each output channel has a probability of its own.
+    independent: bool,
 }
 
 /// A row of a tile that meets the case.
@@ -36,7 +39,7 @@ struct Row {
 }
 
 impl Tiling {
-    pub fn new(shape: [usize; 3], patch: [u32; 3], step: f64) -> Self {
+    pub fn new(shape: [usize; 3], patch: [u32; 3], step: f64, heads: &Heads) -> Self {
         let patch = patch.map(|e| e as usize);
         // Padded to at least the patch, the smaller half in front.
         let padded: [usize; 3] = std::array::from_fn(|i| shape[i].max(patch[i]));
@@ -45,7 +48,7 @@ impl Tiling {
             std::array::from_fn(|i| tile_starts(padded[i], patch[i], step));
         let single = starts.iter().all(|s| s.len() == 1);
         let weights = if single { vec![1.0; patch.iter().product()] } else { gaussian(patch) };
-        Tiling { shape, patch, front, starts, weights }
+        Tiling { shape, patch, front, starts, weights, independent: !heads.is_softmax() }
     }
 
     /// Number of tiles.
@@ -122,7 +125,7 @@ impl Tiling {
         tile
     }
 
-    /// Adds a (mirrored) tile's class probabilities to the sums over its layer's planes.
+    /// Adds the probabilities of a (mirrored) tile's output channels to the sums over its layer's planes.
     pub fn add(
         &self,
         mut logits: Vec<f32>,
@@ -135,7 +138,10 @@ impl Tiling {
         let Sums { sums, totals } = into;
         let whole = totals.len();
         let width = self.patch[2];
-        softmax(&mut logits, self.weights.len());
+        match self.independent {
+            true => sigmoid(&mut logits),
+            false => softmax(&mut logits, self.weights.len()),
+        }
         let share = 1.0 / flips as f32;
         for row in self.rows(start) {
             let len = row.range.len();
@@ -192,6 +198,13 @@ impl Sums {
 
 /// Voxels that one thread takes at a time.
 const CHUNK: usize = 1 << 14;
+
+/// The logistic function in place.
+fn sigmoid(values: &mut [f32]) {
+    values.par_chunks_mut(CHUNK).for_each(|values| {
+        values.iter_mut().for_each(|v| *v = 1.0 / (1.0 + (-*v).exp()));
+    });
+}
 
 /// Softmax over the classes of classes,V in place.
 fn softmax(values: &mut [f32], voxels: usize) {

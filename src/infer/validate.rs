@@ -1,9 +1,11 @@
 //! Predicts a fold's validation cases and holds them against their references.
 
+use super::decision::Decision;
 use super::evaluate::evaluate_voxels;
 use super::output::{Member, Source, predict_on_file_grid, write_prediction};
 use super::predictor::{Predictor, WindowOptions};
 use crate::data::PreparedCase;
+use crate::data::labels::Labels;
 use crate::error::Result;
 use crate::files;
 use crate::gpu::Gpu;
@@ -17,6 +19,8 @@ use std::sync::Arc;
 pub struct Validation<'a> {
     /// Prepared cases.
     pub cases: &'a [Arc<PreparedCase>],
+    /// What is segmented.
+    pub labels: &'a Labels,
     /// Reference label file of each case.
     pub references: &'a [PathBuf],
     /// The file's axis that each axis of the prepared cases is.
@@ -28,7 +32,7 @@ pub struct Validation<'a> {
 }
 
 /// Predicts each case with a network, writes `<case>.nii.gz` into `folder`, and evaluates all of
-/// them by the labels 1 to classes - 1 into `folder/summary.json`. `progress` is given the number
+/// them by foreground labels or regions into `folder/summary.json`. `progress` is given the number
 /// of a case and its name before it is predicted; its error ends the work.
 ///
 /// # Errors
@@ -43,10 +47,10 @@ pub fn validate(
     progress: &mut dyn FnMut(usize, &str) -> Result<()>,
 ) -> Result<Summary> {
     files::create_folder(folder)?;
-    let classes = network.plan.classes as u16;
     let predictor = Predictor::new(gpu, network, weights, variant)?;
     let (axes, window) = (validation.axes, validation.window);
-    let member = Member { predictor: &predictor, weights: &[], axes, window };
+    let decision = &Decision::new(validation.labels);
+    let member = Member { predictor: &predictor, decision, weights: &[], axes, window };
     let mut pairs = Vec::new();
     for (number, (case, reference)) in
         validation.cases.iter().zip(validation.references).enumerate()
@@ -59,8 +63,7 @@ pub fn validate(
         write_prediction(&path, &prediction.labels, &case.origin)?;
         pairs.push((path, reference.clone()));
     }
-    let labels: Vec<u16> = (1..classes).collect();
-    let mut summary = evaluate_voxels(&pairs, &labels)?;
+    let mut summary = evaluate_voxels(&pairs, validation.labels)?;
     summary.validation_used_in_search = validation.used_in_search;
     files::replace(&folder.join("summary.json"), summary.to_json().as_bytes())?;
     Ok(summary)
@@ -98,6 +101,7 @@ mod tests {
         let cases: Vec<Arc<PreparedCase>> = prepared.cases.into_iter().map(Arc::new).collect();
         let validation = Validation {
             cases: &cases,
+            labels: &dataset.labels,
             references: &references,
             axes: [0, 1, 2],
             window: WindowOptions { step: 1.0, mirror: crate::data::Axes::NONE },

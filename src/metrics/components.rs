@@ -19,7 +19,11 @@ struct Run {
 ///
 /// # Panics
 /// The map does not have the voxels of `shape`.
-pub fn keep_largest(labels: &mut [u8], shape: [usize; 3], label: u8) -> usize {
+pub fn keep_largest<L: Copy + PartialEq + Default>(
+    labels: &mut [L],
+    shape: [usize; 3],
+    label: L,
+) -> usize {
     keep(labels, shape, |voxel| voxel == label)
 }
 
@@ -27,11 +31,18 @@ pub fn keep_largest(labels: &mut [u8], shape: [usize; 3], label: u8) -> usize {
 ///
 /// # Panics
 /// The map does not have the voxels of `shape`.
-pub fn keep_largest_foreground(labels: &mut [u8], shape: [usize; 3]) -> usize {
-    keep(labels, shape, |voxel| voxel != 0)
+pub fn keep_largest_foreground<L: Copy + PartialEq + Default>(
+    labels: &mut [L],
+    shape: [usize; 3],
+) -> usize {
+    keep(labels, shape, |voxel| voxel != L::default())
 }
 
-fn keep(labels: &mut [u8], shape: [usize; 3], object: impl Fn(u8) -> bool) -> usize {
+fn keep<L: Copy + Default>(
+    labels: &mut [L],
+    shape: [usize; 3],
+    object: impl Fn(L) -> bool,
+) -> usize {
     assert_eq!(labels.len(), shape.iter().product::<usize>(), "a map of another shape");
     let mut runs = join(labels, shape, object);
     let mut sizes = vec![0usize; runs.len()];
@@ -45,14 +56,14 @@ fn keep(labels: &mut [u8], shape: [usize; 3], object: impl Fn(u8) -> bool) -> us
     let largest = (0..sizes.len()).rev().max_by_key(|&i| sizes[i]);
     let mut removed = 0;
     for run in runs.iter().filter(|run| Some(run.parent as usize) != largest) {
-        labels[run.start..run.start + run.length as usize].fill(0);
+        labels[run.start..run.start + run.length as usize].fill(L::default());
         removed += run.length as usize;
     }
     removed
 }
 
 /// The runs of the object, in order, joined where they touch by a face, an edge or a corner.
-fn join(labels: &[u8], shape: [usize; 3], object: impl Fn(u8) -> bool) -> Vec<Run> {
+fn join<L: Copy>(labels: &[L], shape: [usize; 3], object: impl Fn(L) -> bool) -> Vec<Run> {
     let [depth, height, width] = shape;
     let mut runs: Vec<Run> = Vec::new();
     // Where the runs of each row of the previous and of this slice lie in `runs`.
@@ -126,7 +137,7 @@ mod tests {
     use proptest::prelude::*;
 
     /// Flood fill, voxel by voxel.
-    fn naive(labels: &mut [u8], shape: [usize; 3], object: impl Fn(u8) -> bool) -> usize {
+    fn naive(labels: &mut [u16], shape: [usize; 3], object: impl Fn(u16) -> bool) -> usize {
         let [depth, height, width] = shape;
         let mut seen = vec![false; labels.len()];
         let mut components: Vec<Vec<usize>> = Vec::new();
@@ -168,11 +179,11 @@ mod tests {
         #[test]
         fn agrees_with_flood_fill(
             shape in [1usize..7, 1usize..7, 1usize..9],
-            values in prop::collection::vec(0u8..100, 6 * 6 * 8),
-            fill in 0u8..60,
+            values in prop::collection::vec(0u16..100, 6 * 6 * 8),
+            fill in 0u16..60,
         ) {
             let count: usize = shape.iter().product();
-            let map: Vec<u8> =
+            let map: Vec<u16> =
                 values[..count].iter().map(|&v| if v < fill { 1 + v % 2 } else { 0 }).collect();
             let (mut found, mut wanted) = (map.clone(), map.clone());
             let removed = keep_largest(&mut found, shape, 1);
@@ -191,6 +202,6 @@ mod tests {
         assert_eq!(keep_largest(&mut map, [1, 1, 9], 1), 1);
         assert_eq!(map, [0, 1, 0, 0, 2, 0, 2, 0, 2]);
         assert_eq!(keep_largest(&mut map, [1, 1, 9], 5), 0);
-        assert_eq!(keep_largest(&mut [], [0, 4, 4], 1), 0);
+        assert_eq!(keep_largest(&mut [0u8; 0], [0, 4, 4], 1), 0);
     }
 }

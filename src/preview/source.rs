@@ -1,6 +1,7 @@
 //! What the input of a preview stands for: an image with or without labels.
 
 use crate::data::dataset::{Case, Dataset, case_name};
+use crate::data::labels::Labels;
 use crate::data::nifti::read_header;
 use crate::data::preprocess::{PreparedImage, prepare_labelled};
 use crate::data::{Header, Preprocessing};
@@ -13,11 +14,11 @@ pub(super) struct Source {
     pub image: PreparedImage,
     /// Header of its grid.
     pub header: Header,
-    /// D,H,W of the prepared image; 0 without labels.
+    /// Label values, D,H,W of the prepared image; 0 without labels.
     pub labels: Vec<u32>,
     /// Names of the channels and labels where the data set is known.
     pub channel_names: Vec<String>,
-    pub label_names: Vec<String>,
+    pub known: Labels,
     /// How the image was prepared.
     pub preprocessing: Preprocessing,
 }
@@ -32,9 +33,9 @@ pub(super) fn open(
 ) -> Result<Source> {
     if let Some((dataset, found)) = in_dataset(input, case)? {
         let label = label.map_or(found.label.clone(), |l| Some(l.to_owned()));
-        let source = load(found.name, &found.images, &dataset.ct_channels(), label, by)?;
-        let (channel_names, label_names) = (dataset.modalities, dataset.labels);
-        return Ok(Source { channel_names, label_names, ..source });
+        let known = dataset.labels.clone();
+        let source = load(found.name, &found.images, &dataset.ct_channels(), label, known, by)?;
+        return Ok(Source { channel_names: dataset.modalities, ..source });
     }
     if let Some(case) = case {
         return Err(Error::Usage(format!(
@@ -45,7 +46,7 @@ pub(super) fn open(
     let channels = read_header(input)?.channels;
     let images = [input.to_owned()];
     let label = label.map(Path::to_owned);
-    load(case_name(input), &images, &vec![false; channels], label, by)
+    load(case_name(input), &images, &vec![false; channels], label, Labels::default(), by)
 }
 
 /// The case of a data set, if `input` is one or lies in one.
@@ -89,6 +90,7 @@ fn load(
     images: &[PathBuf],
     ct: &[bool],
     label: Option<PathBuf>,
+    known: Labels,
     by: Option<&Preprocessing>,
 ) -> Result<Source> {
     let channels = ct.len();
@@ -99,9 +101,9 @@ fn load(
             by.ct.len()
         )));
     }
-    let (image, labels, preprocessing) = prepare_labelled(images, label.as_deref(), ct, by)?;
+    let (image, labels, preprocessing) =
+        prepare_labelled(images, label.as_deref(), ct, known.ignore(), by)?;
     let header = image.origin.prepared_header(preprocessing.axes, image.shape);
     let labels = labels.into_iter().map(u32::from).collect();
-    let (channel_names, label_names) = (Vec::new(), Vec::new());
-    Ok(Source { name, image, header, labels, channel_names, label_names, preprocessing })
+    Ok(Source { name, image, header, labels, channel_names: Vec::new(), known, preprocessing })
 }

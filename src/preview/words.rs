@@ -31,8 +31,8 @@ pub(super) fn legend(source: &Source) -> Vec<(u32, String)> {
     let mut labels: Vec<u32> = source.labels.iter().copied().filter(|&l| l > 0).collect();
     labels.sort_unstable();
     labels.dedup();
-    let name = |&l: &u32| match source.label_names.get(l as usize) {
-        Some(name) => (l, name.clone()),
+    let name = |&l: &u32| match source.known.name_of(&l.to_string()) {
+        Some(name) => (l, name),
         None => (l, format!("label {l}")),
     };
     labels.iter().take(8).map(name).collect()

@@ -53,9 +53,11 @@ fn loss(record: &FoldRecord) -> Chart {
 
 fn dice(record: &FoldRecord) -> Chart {
     let classes = record.epochs.iter().map(|e| e.dice.len()).max().unwrap_or(0);
+    let names = record.targets();
     let of_class = |class: usize| {
         let points = course(record, |e| e.dice.get(class).copied().flatten());
-        Series::new(class, &record.label(class + 1), without_gaps(points))
+        let name = names.get(class).map_or("", String::as_str);
+        Series::new(class, name, without_gaps(points))
     };
     let mut series: Vec<Series> = (0..classes).map(of_class).collect();
     let points = without_gaps(course(record, |e| e.dice_average));

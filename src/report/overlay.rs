@@ -9,6 +9,7 @@ use super::results::{name_of, worst};
 use crate::augment::sheet::limits;
 use crate::data::Dataset;
 use crate::data::nifti::{LabelVolume, for_each_chunk, read_labels};
+use crate::infer::evaluate::leave_out;
 use crate::metrics::Summary;
 use crate::metrics::summary::CaseMetrics;
 use crate::picture::canvas::{Canvas, LETTER, LINE};
@@ -78,7 +79,8 @@ fn planes(record: &FoldRecord, dataset: &Dataset, case: &CaseMetrics) -> Result<
     let Some((image, label)) = files else {
         return Err(Error::Input("the data set has no image and label map of it".into()));
     };
-    let volumes = Volumes::read(&prediction, label, image)?;
+    let ignore = record.config.dataset.labels.ignore();
+    let volumes = Volumes::read(&prediction, label, image, ignore)?;
     volumes.planes().into_iter().collect()
 }
 
@@ -94,9 +96,14 @@ struct Volumes {
 }
 
 impl Volumes {
-    fn read(prediction: &Path, reference: &Path, image: &Path) -> Result<Self> {
-        let found = read_labels(prediction)?;
-        let truth = read_labels(reference)?;
+    fn read(
+        prediction: &Path,
+        reference: &Path,
+        image: &Path,
+        ignore: Option<u16>,
+    ) -> Result<Self> {
+        let mut found = read_labels(prediction)?;
+        let mut truth = read_labels(reference)?;
         let differs = |path: &Path| {
             Error::Input(format!(
                 "'{}' and '{}' have other shapes; evaluate the fold anew",
@@ -106,6 +113,9 @@ impl Volumes {
         };
         if found.shape != truth.shape {
             return Err(differs(reference));
+        }
+        if let Some(ignore) = ignore {
+            leave_out(&mut found.labels, &mut truth.labels, ignore);
         }
         let bounds = surroundings(&found, &truth);
         let shape = [0, 1, 2].map(|axis| bounds[axis].len());
@@ -291,7 +301,7 @@ mod tests {
         write_labels(&path("p.nii.gz"), &labels(3), shape, &header).unwrap();
         write_labels(&path("r.nii.gz"), &labels(0), shape, &header).unwrap();
         write_image(&path("i.nii.gz"), &image, 2, shape, &header).unwrap();
-        Volumes::read(&path("p.nii.gz"), &path("r.nii.gz"), &path("i.nii.gz")).unwrap()
+        Volumes::read(&path("p.nii.gz"), &path("r.nii.gz"), &path("i.nii.gz"), None).unwrap()
     }
 
     #[test]
@@ -326,7 +336,7 @@ mod tests {
             ("p.nii.gz", "r.nii.gz", "small.nii.gz"),
             ("none.nii.gz", "r.nii.gz", "i.nii.gz"),
         ] {
-            assert!(Volumes::read(&path(p), &path(r), &path(i)).is_err(), "{p} {r} {i}");
+            assert!(Volumes::read(&path(p), &path(r), &path(i), None).is_err(), "{p} {r} {i}");
         }
     }
 }

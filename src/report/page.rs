@@ -258,7 +258,7 @@ fn case_rows(record: &FoldRecord) -> Vec<Value> {
 }
 
 fn label_name(record: &FoldRecord, label: &str) -> String {
-    label.parse().map_or_else(|_| label.to_owned(), |value| record.label(value))
+    record.label(label)
 }
 
 fn no_results(record: &FoldRecord) -> &'static str {
@@ -328,7 +328,8 @@ fn facts(record: &FoldRecord) -> Vec<Value> {
     let mut add = |name: &str, value: String| facts.push(pair(name, value));
     add("data set", format!("{}, in {}", dataset.name, dataset.dir.display()));
     add("channels", dataset.channels.join(", "));
-    add("labels", dataset.labels.iter().skip(1).cloned().collect::<Vec<_>>().join(", "));
+    let what = if dataset.labels.regions().is_empty() { "labels" } else { "regions" };
+    add(what, record.targets().join(", "));
     if let Some(fold) = config.split.get(match record.fold {
         crate::run::FoldId::Number(n) => n,
         _ => usize::MAX,

@@ -100,10 +100,15 @@ impl FoldRecord {
         })
     }
 
-    /// Name of a label's value.
-    pub fn label(&self, value: usize) -> String {
-        let named = self.config.dataset.labels.get(value).filter(|name| !name.is_empty());
-        named.cloned().unwrap_or_else(|| format!("label {value}"))
+    /// Name of a label or region by its key in `summary.json`.
+    pub fn label(&self, key: &str) -> String {
+        let named = self.config.dataset.labels.name_of(key);
+        named.unwrap_or_else(|| format!("label {key}"))
+    }
+
+    /// Names of what is segmented, in the order of an epoch's Dice.
+    pub fn targets(&self) -> Vec<String> {
+        self.config.dataset.labels.targets().iter().map(|t| self.label(&t.key)).collect()
     }
 
     /// An option of the training, as `config.json` has it; null where it has none. `path`: names

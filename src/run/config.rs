@@ -1,5 +1,6 @@
 //! `config.json`: everything that a run resolved before it began.
 
+use crate::data::labels::Labels;
 use crate::data::split::Fold;
 use crate::data::{Axes, Preprocessing};
 use crate::nn::plan::NetworkPlan;
@@ -20,8 +21,10 @@ pub struct DatasetSummary {
     pub dir: PathBuf,
     /// Name of each channel.
     pub channels: Vec<String>,
-    /// Name of each label, background first; the index is the label's value.
-    pub labels: Vec<String>,
+    /// What is segmented: `labels` are the names of the labels, background first; their numbers, an
+    /// ignore label and regions follow where they are not 0, 1, 2... alone.
+    #[serde(flatten)]
+    pub labels: Labels,
 }
 
 /// Content of `config.json`: what predicting and repeating a run needs.

@@ -20,8 +20,8 @@ pub struct Epoch {
     pub loss: f64,
     /// Mean loss of the fold's validation patches.
     pub val_loss: Option<f64>,
-    /// Hard Dice of each foreground class over all validation patches of the epoch; none where
-    /// neither prediction nor reference has the class.
+    /// Hard Dice of each foreground class or region over all validation patches of the epoch; none where
+    /// neither prediction nor reference has it.
     pub dice: Vec<Option<f64>>,
     /// Moving average of the mean of `dice`.
     pub dice_average: Option<f64>,
@@ -120,14 +120,14 @@ impl Tally {
     }
 }
 
-/// Hard Dice of each foreground class from counts (true positives, false positives, false
-/// negatives) of all classes.
+/// Hard Dice of each foreground class or region from its counts (true positives, false positives,
+/// false negatives).
 pub(super) fn dice(counts: &[[f64; 3]]) -> Vec<Option<f64>> {
     let one = |&[tp, fp, fn_]: &[f64; 3]| {
         let size = 2.0 * tp + fp + fn_;
         (size > 0.0).then_some(2.0 * tp / size)
     };
-    counts.iter().skip(1).map(one).collect()
+    counts.iter().map(one).collect()
 }
 
 /// The moving average of the online Dice, and the best it has been.
@@ -199,7 +199,7 @@ mod tests {
 
     #[test]
     fn dice_leaves_out_absent_classes() {
-        let counts = [[9.0, 9.0, 9.0], [3.0, 1.0, 1.0], [0.0; 3]];
+        let counts = [[3.0, 1.0, 1.0], [0.0; 3]];
         assert_eq!(dice(&counts), [Some(0.75), None]);
     }
 

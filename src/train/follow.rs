@@ -25,7 +25,8 @@ pub(super) struct Follower {
     /// Whether a report could not be written, which is said once.
     failed: bool,
     events: Option<EventFile>,
-    labels: Vec<String>,
+    /// Names of what the Dice of an epoch are of.
+    targets: Vec<String>,
 }
 
 impl Follower {
@@ -42,12 +43,13 @@ impl Follower {
             false => None,
         };
         let (run, fold, labels) = (options.out.clone(), options.fold, &config.dataset.labels);
-        Ok(Follower { run, fold, next: None, failed: false, events, labels: labels.clone() })
+        let targets = labels.targets().into_iter().map(|t| t.name).collect();
+        Ok(Follower { run, fold, next: None, failed: false, events, targets })
     }
 
     /// Shows an epoch that is done.
     pub fn epoch(&mut self, epoch: &Epoch, report: &mut dyn FnMut(Event)) {
-        let values = self.events.is_some().then(|| scalars(epoch, &self.labels));
+        let values = self.events.is_some().then(|| scalars(epoch, &self.targets));
         if let (Some(events), Some(values)) = (&mut self.events, values)
             && let Err(error) = events.scalars(epoch.epoch, &values)
         {
@@ -77,7 +79,7 @@ fn warn(what: &str, error: &crate::Error, report: &mut dyn FnMut(Event)) {
 }
 
 /// The numbers of an epoch by the names that TensorBoard groups them by.
-fn scalars(epoch: &Epoch, labels: &[String]) -> Vec<(String, f64)> {
+fn scalars(epoch: &Epoch, targets: &[String]) -> Vec<(String, f64)> {
     let mut all = vec![
         ("loss/training".to_owned(), epoch.loss),
         ("learning_rate".to_owned(), epoch.learning_rate),
@@ -95,8 +97,8 @@ fn scalars(epoch: &Epoch, labels: &[String]) -> Vec<(String, f64)> {
         ("search/mean_entropy", epoch.mean_entropy),
     ];
     all.extend(optional.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))));
-    for (label, dice) in labels.iter().skip(1).zip(&epoch.dice) {
-        all.extend(dice.map(|dice| (format!("dice/{label}"), dice)));
+    for (target, dice) in targets.iter().zip(&epoch.dice) {
+        all.extend(dice.map(|dice| (format!("dice/{target}"), dice)));
     }
     all
 }

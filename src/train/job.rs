@@ -202,6 +202,7 @@ impl<'a> Job<'a> {
         }
         let validation = Validation {
             cases,
+            labels: &config.dataset.labels,
             references,
             axes: config.preprocessing.axes,
             window: WindowOptions { step: 0.5, mirror: config.mirror },
@@ -388,7 +389,7 @@ impl<'a> Job<'a> {
         )))
     }
 
-    /// Mean loss and hard Dice of each foreground class over random patches of the fold's
+    /// Mean loss and hard Dice of each foreground class or region over random patches of the fold's
     /// validation cases.
     fn validate_online(&mut self) -> Result<(Option<f64>, Vec<Option<f64>>)> {
         let session = &self.setup.trainer.session;
@@ -405,7 +406,9 @@ impl<'a> Job<'a> {
                 all.iter_mut().zip(now).for_each(|(sum, n)| *sum += f64::from(n));
             }
         }
-        Ok((losses.value(), dice(&counts)))
+        // Regions have no background among them.
+        let background = usize::from(plan.heads.is_softmax());
+        Ok((losses.value(), dice(&counts[background..])))
     }
 
     /// Logs the policy after an epoch, from 1.

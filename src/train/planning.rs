@@ -6,10 +6,12 @@ use super::forecast::forecast;
 use super::job::Event;
 use super::options::{SearchMode, TrainOptions};
 use super::parts::unsearchable;
+use crate::data::labels::Labels;
 use crate::data::preprocess::{Fingerprint, PrepareOptions, Preprocessing};
 use crate::data::{Dataset, preprocess};
 use crate::error::{Error, Result};
 use crate::gpu::Caps;
+use crate::nn::heads::Heads;
 use crate::nn::plan::{NetworkPlan, divisible_patch, divisors};
 use crate::nn::tuning;
 use crate::ops::ConvVariant;
@@ -80,11 +82,21 @@ impl PlanFile {
     }
 }
 
+/// What the output channels of a network for these labels are.
+fn heads(labels: &Labels) -> Heads {
+    match labels.regions() {
+        [] => Heads::Softmax,
+        _ => Heads::Sigmoid { regions: labels.target_indices() },
+    }
+}
+
 /// The part of a plan that the data decide.
 pub(super) struct Wanted<'a> {
     pub options: &'a TrainOptions,
     pub channels: usize,
+    /// Output channels.
     pub classes: usize,
+    pub heads: Heads,
     pub spacing_mm: [f64; 3],
     pub median_shape: [usize; 3],
     /// Voxels of the largest prepared case.
@@ -104,7 +116,8 @@ impl<'a> Wanted<'a> {
         Wanted {
             options,
             channels: dataset.modalities.len(),
-            classes: dataset.labels.len(),
+            classes: dataset.labels.outputs(),
+            heads: heads(&dataset.labels),
             spacing_mm: preprocessing.spacing_mm,
             median_shape: fingerprint.median_shape(preprocessing),
             largest: fingerprint.largest_case(preprocessing),
@@ -120,6 +133,7 @@ impl<'a> Wanted<'a> {
         let mut plan =
             NetworkPlan::from_spacing(channels, classes, features, patch, batch, spacing, levels);
         plan.accumulate = accumulate;
+        plan.heads = self.heads.clone();
         plan.validate()?;
         if levels != 0 && plan.levels() != levels as usize {
             return Err(Error::Usage(format!(
@@ -389,6 +403,7 @@ mod tests {
             options,
             channels: 1,
             classes: 3,
+            heads: Heads::Softmax,
             spacing_mm: [1.0; 3],
             median_shape,
             largest: median_shape.iter().product(),

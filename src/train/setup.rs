@@ -129,10 +129,10 @@ impl Setup {
         let preprocessing = prepared.preprocessing;
         let cases = fold_cases(prepared.cases, fold, &parts);
         report(Event::Note(&format!(
-            "{} training and {} validation cases, {} label(s), voxels of {} mm (z, y, x)",
+            "{} training and {} validation cases, {}, voxels of {} mm (z, y, x)",
             cases.train.len(),
             cases.validation.len(),
-            dataset.labels.len() - 1,
+            dataset.labels.count_text(),
             preprocessing.spacing_mm.map(|edge| format!("{edge:.2}")).join(" x ")
         )));
         let references = references(&dataset, &cases.validation)?;

@@ -331,8 +331,13 @@ impl Conditions {
         let dataset = &config.dataset;
         // A searcher that learns has moved from where its flags put it.
         let policy = (!searcher.learns()).then(|| (searcher.theta(), searcher.policy()));
+        // As in states of earlier versions, which have labels 0, 1, 2... alone.
+        let data = match dataset.labels.is_plain() {
+            true => digest(&(&dataset.name, &dataset.channels, dataset.labels.names())),
+            false => digest(&(&dataset.name, &dataset.channels, &dataset.labels)),
+        };
         let digests = [
-            ("the data set", digest(&(&dataset.name, &dataset.channels, &dataset.labels))?),
+            ("the data set", data?),
             ("the split of the cases", digest(&(fold, names(&cases.weights)))?),
             ("the preparation of the cases", digest(&config.preprocessing)?),
             ("the policy space of --space", digest(space)?),

@@ -45,7 +45,7 @@ fn three_layouts() {
         json(dir.path(), text);
         let d = Dataset::open(dir.path()).unwrap();
         assert_eq!(d.cases.iter().map(|c| c.name.as_str()).collect::<Vec<_>>(), ["a", "b"]);
-        assert_eq!((d.labels.join(","), d.is_ct), ("background,a".to_string(), ct));
+        assert_eq!((d.labels.names().join(","), d.is_ct), ("background,a".to_string(), ct));
         let p = prepare_all(&d, &d.cases, 1).unwrap();
         assert_eq!(p.preprocessing.ct.len(), usize::from(ct));
         assert_eq!(p.preprocessing.nonzero_mask, !ct);
@@ -53,7 +53,7 @@ fn three_layouts() {
         let (origin, voxels) = (&c.origin, c.voxels().unwrap());
         assert_eq!((c.shape, origin.crop_start, origin.shape), ([1, 1, 2], [1; 3], [3; 3]));
         assert_eq!(
-            (voxels.labels.as_slice(), c.foreground[0].as_slice()),
+            (voxels.labels.as_slice(), c.places.foreground[0].as_slice()),
             ([1u8, 0].as_slice(), [0u32].as_slice())
         );
         if !ct {
@@ -75,10 +75,10 @@ fn mistakes_are_named() {
         ("{}", "'modality'"),
         (r#"{"modality":{"1":"MRI"}}"#, "channels [1]"),
         (r#"{"modality":{"0":"MRI"}}"#, "'labels'"),
-        (r#"{"modality":{"0":"MRI"},"labels":{"1":"a"}}"#, "labels [1]"),
-        (r#"{"modality":{"0":"MRI"},"labels":{"0":"background","2":"a"}}"#, "[0, 2]"),
+        (r#"{"modality":{"0":"MRI"},"labels":{"1":"a"}}"#, "no label 0"),
+        (r#"{"modality":{"0":"MRI"},"labels":{"0":"background","-1":"a"}}"#, "nobody labelled"),
         (r#"{"modality":{"0":"MRI"},"labels":{"background":0,"a":1.5}}"#, "'a'"),
-        (r#"{"modality":{"0":"MRI"},"labels":{"background":0,"a":[1,2]}}"#, "region"),
+        (r#"{"modality":{"0":"MRI"},"labels":{"background":0,"a":[1,2]}}"#, "regions_class_order"),
         (&MSD.replace("a.nii", "zz.nii"), "do not exist"),
         (&MSD.replace("./imagesTr/a", "../imagesTr/a"), "leaves the folder"),
         (&MSD.replace("./imagesTr/a", "/etc/a"), "leaves the folder"),
@@ -168,8 +168,11 @@ fn demo_opens_and_prepares() {
             kind.grid(DemoSize::Small).1[0].round()
         );
         for (a, b) in one.cases.iter().zip(&two.cases) {
-            assert!(a.voxels().unwrap() == b.voxels().unwrap() && a.foreground == b.foreground);
-            assert!(a.foreground.iter().all(|f| !f.is_empty()));
+            assert!(
+                a.voxels().unwrap() == b.voxels().unwrap()
+                    && a.places.foreground == b.places.foreground
+            );
+            assert!(a.places.foreground.iter().all(|f| !f.is_empty()));
             assert!(a.voxels().unwrap().image.iter().all(|v| v.is_finite()));
         }
         sentence(write_demo(&path, kind, DemoSize::Small, 3, 1), &path);

@@ -198,7 +198,7 @@ fn same(a: &Prepared, b: &Prepared) {
     assert_eq!(a.preprocessing, b.preprocessing);
     for (a, b) in a.cases.iter().zip(&b.cases) {
         assert!(a.voxels().unwrap() == b.voxels().unwrap(), "{}", a.name);
-        assert_eq!(a.foreground, b.foreground);
+        assert_eq!(a.places.foreground, b.places.foreground);
         assert_eq!(a.origin.header, b.origin.header);
     }
 }

@@ -27,7 +27,7 @@ fn hippocampus() {
         let image = &c.voxels().unwrap().image;
         let mean = image.iter().map(|&v| v as f64).sum::<f64>() / image.len() as f64;
         assert!(mean.abs() < 1e-3);
-        assert!(c.foreground.iter().all(|f| f.len() > 100));
+        assert!(c.places.foreground.iter().all(|f| f.len() > 100));
     }
     let folds = split::folds(&d).unwrap();
     assert!(folds.iter().all(|f| f.val.len() == 40 && f.train.len() == 160));
@@ -41,5 +41,5 @@ fn brain() {
     let c = &p.cases[0];
     assert_eq!(c.voxels().unwrap().image.len(), 2 * c.shape.iter().product::<usize>());
     assert!(c.shape.iter().all(|&s| s > 100));
-    assert_eq!(c.foreground.len(), 3);
+    assert_eq!(c.places.foreground.len(), 3);
 }

@@ -1,10 +1,11 @@
 //! Patch places, source boxes and the prefetching thread.
 
 use asng_wgpu::data::demo::{DemoKind, DemoSize, write_demo};
+use asng_wgpu::data::labels::{self, IGNORED, Labels};
 use asng_wgpu::data::nifti::Header;
 use asng_wgpu::data::orientation::Turn;
 use asng_wgpu::data::prefetch::{Batch, PrefetchPlan, Prefetcher, extract, source_range};
-use asng_wgpu::data::preprocess::{Origin, PrepareOptions, PreparedImage, foreground, prepare};
+use asng_wgpu::data::preprocess::{Origin, PrepareOptions, PreparedImage, prepare};
 use asng_wgpu::data::rng::Purpose;
 use asng_wgpu::data::{Dataset, PatchSampler, PreparedCase};
 use proptest::prelude::*;
@@ -24,7 +25,7 @@ fn case(shape: [usize; 3]) -> PreparedCase {
     };
     let image = (0..2 * n).map(|i| i as f32).collect();
     let image = PreparedImage { channels: 2, shape, image, origin };
-    PreparedCase::in_memory("c".into(), image, labels, 3, [1.0; 3])
+    PreparedCase::in_memory("c".into(), image, labels, &Labels::numbered(3), [1.0; 3])
 }
 
 proptest! {
@@ -94,11 +95,36 @@ fn one_of_two_is_on_the_foreground() {
     assert!(!s.on_foreground(0));
 }
 
+/// A case of which one small corner is labelled.
+fn mostly_unlabelled(shape: [usize; 3], inside: impl Fn(usize) -> u8) -> PreparedCase {
+    let plain = case(shape);
+    let [_, h, w] = shape;
+    let corner = |i: usize| i / (h * w) < 3 && i / w % h < 3 && i % w < 3;
+    let indices = (0..shape.iter().product()).map(|i| if corner(i) { inside(i) } else { IGNORED });
+    let declared = labels::parse(r#"{"labels":{"background":0,"a":1,"b":2,"ignore":3}}"#);
+    let image = PreparedImage { channels: 2, shape, image: Vec::new(), origin: plain.origin };
+    PreparedCase::in_memory("c".into(), image, indices.collect(), &declared.labels, [1.0; 3])
+}
+
 #[test]
-fn foreground_is_bounded() {
-    let f = foreground(&vec![1u8; 50_000], 3);
-    assert_eq!((f[0].len(), f[1].len()), (10_000, 0));
-    assert!(f[0].windows(2).all(|w| w[0] < w[1]));
+fn no_patch_is_wholly_unlabelled() {
+    let shape = [20, 18, 16];
+    let sampler = PatchSampler::new([6, 6, 6], 2, 1.0 / 3.0);
+    let labelled = |start: [i64; 3]| start.iter().all(|&s| s < 3);
+    for cases in [
+        vec![mostly_unlabelled(shape, |i| (i % 3) as u8)],
+        // Nothing to oversample: labelled voxels take its place.
+        vec![mostly_unlabelled(shape, |_| 0)],
+    ] {
+        for iteration in 0..200 {
+            let batch = sampler.batch(7, Purpose::Patches, 0, iteration, &cases);
+            assert!(batch.iter().all(|place| labelled(place.start)), "{batch:?}");
+        }
+    }
+    // A case without any label is sampled anywhere.
+    let nothing = [mostly_unlabelled(shape, |_| IGNORED)];
+    let starts = (0..50).map(|i| sampler.batch(7, Purpose::Patches, 0, i, &nothing)[0].start);
+    assert!(starts.into_iter().any(|start| !labelled(start)));
 }
 
 #[test]

@@ -4,7 +4,9 @@
 use super::finding::{Finding, Kind, Severity};
 use crate::Error;
 use crate::data::dataset::Case;
-use crate::data::nifti::{Aspect, Form, Header, for_each_chunk, read_header, voxel_name};
+use crate::data::nifti::{
+    Aspect, Form, Header, for_each_chunk, label_advice, read_header, voxel_name,
+};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -304,7 +306,7 @@ fn scan_labels(path: &Path, header: &Header) -> crate::Result<(LabelFacts, Optio
         let what = format!(
             "has {count} voxel(s) that are no whole number from 0 to 65535, the first is {value} at voxel {place}"
         );
-        let remedy = "make the label map anew, without interpolation";
+        let remedy = label_advice(value);
         Finding::new(Severity::Error, Kind::LabelNotWhole, what, remedy).of_file(path)
     });
     let hash = plane.hasher.finalize();

@@ -1,110 +1,86 @@
 //! Label values against `dataset.json`, and labels that mean a side of the body.
 
-use super::case::CaseFacts;
+use super::case::{CaseFacts, LabelCount};
 use super::finding::{Finding, Kind, Severity, how_many};
+use crate::data::dataset::Inspection;
+use crate::data::labels::Labels;
 use crate::data::nifti::voxel_name;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// More values than this are no labels but intensities.
+/// More values than this that are not declared are no labels but intensities.
 const MOST_VALUES: usize = 64;
+/// Values that a message names.
+const SHOWN: usize = 5;
 
-/// A correction that fits the whole data set.
+/// A correction of `dataset.json` that fits the whole data set; the label maps stay as they are.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct LabelSuggestion {
-    /// New values of the label maps by the old ones; empty if all can stay.
-    pub mapping: BTreeMap<u16, u16>,
-    /// What `labels` of dataset.json should say then: value to name.
+    /// Single labels that `labels` of dataset.json should have: value to name.
     pub labels: BTreeMap<u16, String>,
+    /// Those of them that it lacks.
+    added: BTreeMap<u16, String>,
 }
 
-impl LabelSuggestion {
-    /// `labels` as JSON, by name where the file has names first.
-    fn labels_text(&self, names_first: bool) -> String {
-        let quoted = |text: &str| serde_json::Value::from(text).to_string();
-        let pair = |(value, name): (&u16, &String)| match names_first {
-            true => format!("{}: {value}", quoted(name)),
-            false => format!("\"{value}\": {}", quoted(name)),
-        };
-        format!("{{{}}}", self.labels.iter().map(pair).collect::<Vec<_>>().join(", "))
-    }
-
-    fn mapping_text(&self) -> String {
-        let pair = |(old, new): (&u16, &u16)| format!("\"{old}\": {new}");
-        format!("{{{}}}", self.mapping.iter().map(pair).collect::<Vec<_>>().join(", "))
-    }
+/// `labels` as JSON, by name where the file has names first; without braces.
+fn labels_text(labels: &BTreeMap<u16, String>, names_first: bool) -> String {
+    let quoted = |text: &str| serde_json::Value::from(text).to_string();
+    let pair = |(value, name): (&u16, &String)| match names_first {
+        true => format!("{}: {value}", quoted(name)),
+        false => format!("\"{value}\": {}", quoted(name)),
+    };
+    labels.iter().map(pair).collect::<Vec<_>>().join(", ")
 }
 
 /// Findings about the label values of all training cases, and the correction
 /// where values occur that are not declared.
 pub(super) fn label_values(
     cases: &[&CaseFacts],
-    declared: &BTreeMap<usize, String>,
-    names_first: bool,
+    inspection: &Inspection,
 ) -> (Vec<Finding>, Option<LabelSuggestion>) {
+    let Inspection { declared, names_first, .. } = inspection;
+    let labels = &inspection.dataset.labels;
     let mut findings = Vec::new();
     let mut found = BTreeSet::new();
     for case in cases {
         let Some(label) = &case.label else { continue };
         found.extend(label.counts.keys().copied());
-        if !label.has_foreground() {
-            let what = "has no foreground: its label map is background everywhere";
-            let remedy = "correct it, or take the case out if nothing is to be learned from it";
-            findings.push(
-                Finding::new(Severity::Warning, Kind::NoForeground, what, remedy)
-                    .of_case(&case.name)
-                    .of_file(&label.path),
-            );
-        }
-        if declared.is_empty() {
-            continue;
-        }
-        let unknown = label.counts.iter().filter(|(v, _)| !declared.contains_key(&(**v as usize)));
-        let one = |(value, count): (&u16, &super::case::LabelCount)| {
-            let place = voxel_name(count.first, label.shape);
-            format!("{value} in {} voxel(s), first at voxel {place}", count.voxels)
-        };
-        let list: Vec<String> = unknown.map(one).collect();
-        if !list.is_empty() {
-            let more = match list.len().saturating_sub(5) {
-                0 => String::new(),
-                n => format!(", and {n} more values"),
-            };
-            let shown = list[..list.len().min(5)].join(", ");
-            let what = format!("has labels that dataset.json does not list: {shown}{more}");
-            let remedy = "correct the label map or dataset.json";
-            findings.push(
-                Finding::new(Severity::Error, Kind::LabelValue, what, remedy)
-                    .of_case(&case.name)
-                    .of_file(&label.path),
-            );
+        let of_case = |finding: Finding| finding.of_case(&case.name).of_file(&label.path);
+        findings.extend(without_foreground(&label.counts, labels.ignore()).map(of_case));
+        // What a fault of dataset.json left out is not undeclared.
+        if inspection.labels_sound {
+            findings.extend(undeclared(&label.counts, label.shape, declared).map(of_case));
         }
     }
     if cases.iter().any(|c| c.label.is_some()) {
-        let unused = declared.iter().filter(|(v, _)| {
-            **v > 0 && !u16::try_from(**v).is_ok_and(|value| found.contains(&value))
-        });
+        let unused = declared.iter().filter(|(v, _)| **v > 0 && !found.contains(v));
         for (value, name) in unused {
             let what = format!("the label {value} ('{name}') occurs in no case");
             let remedy = "take it out of dataset.json, or add cases that have it";
             findings.push(Finding::new(Severity::Warning, Kind::UnusedLabel, what, remedy));
         }
     }
-    if found.len() > MOST_VALUES {
+    if !inspection.labels_sound {
+        return (findings, None);
+    }
+    let unknown = found.iter().filter(|v| !declared.contains_key(v)).count();
+    if unknown > MOST_VALUES {
         let what = format!("the label maps hold {} different values", found.len());
         let remedy = "look whether they are images by mistake";
         findings.push(Finding::new(Severity::Error, Kind::LabelSuggestion, what, remedy));
         return (findings, None);
     }
-    let suggestion = suggest(&found, declared);
+    let with_regions = !labels.regions().is_empty();
+    let suggestion = suggest(&found, declared, with_regions);
     if let Some(s) = &suggestion {
-        let labels = s.labels_text(names_first);
-        let remedy = match s.mapping.is_empty() {
-            true => format!("write \"labels\": {labels} to dataset.json"),
-            false => format!(
-                "change the label maps' values by {}, and write \"labels\": {labels} to dataset.json",
-                s.mapping_text()
-            ),
+        let remedy = if with_regions {
+            format!(
+                "add {} to 'labels' of dataset.json, and their numbers to 'regions_class_order'",
+                labels_text(&s.added, *names_first)
+            )
+        } else {
+            let labels = labels_text(&s.labels, *names_first);
+            format!("write \"labels\": {{{labels}}} to dataset.json")
         };
         let values = found.iter().map(u16::to_string).collect::<Vec<_>>().join(", ");
         let what = format!("the label maps hold the values {values}");
@@ -113,35 +89,75 @@ pub(super) fn label_values(
     (findings, suggestion)
 }
 
-/// A numbering 0, 1, 2... of all values that occur or are declared, if not
-/// everything that occurs is declared. Where as many foreground values occur as
-/// are declared, they take the declared places in order.
-fn suggest(found: &BTreeSet<u16>, declared: &BTreeMap<usize, String>) -> Option<LabelSuggestion> {
-    let names: BTreeMap<u16, &String> =
-        declared.iter().filter_map(|(v, n)| Some((u16::try_from(*v).ok()?, n))).collect();
-    if found.iter().all(|v| names.contains_key(v)) {
+/// A warning about a label map that has nothing to learn.
+fn without_foreground(counts: &BTreeMap<u16, LabelCount>, ignore: Option<u16>) -> Option<Finding> {
+    let labelled = || counts.keys().filter(|v| Some(**v) != ignore);
+    let (what, remedy) = if counts.is_empty() || labelled().any(|v| *v > 0) {
+        return None;
+    } else if labelled().next().is_none() {
+        let what = "has no labelled voxel: its label map is the ignore label everywhere";
+        (what, "label a part of it, or take the case out")
+    } else {
+        let what = match labelled().count() == counts.len() {
+            true => "has no foreground: its label map is background everywhere",
+            false => "has no foreground: its label map is background and ignore label",
+        };
+        (what, "correct it, or take the case out if nothing is to be learned from it")
+    };
+    Some(Finding::new(Severity::Warning, Kind::NoForeground, what, remedy))
+}
+
+/// An error about values that `dataset.json` does not declare.
+fn undeclared(
+    counts: &BTreeMap<u16, LabelCount>,
+    shape: [usize; 3],
+    declared: &BTreeMap<u16, String>,
+) -> Option<Finding> {
+    let unknown = counts.iter().filter(|(v, _)| !declared.contains_key(v));
+    let one = |(value, count): (&u16, &LabelCount)| {
+        let place = voxel_name(count.first, shape);
+        format!("{value} in {} voxel(s), first at voxel {place}", count.voxels)
+    };
+    let list: Vec<String> = unknown.map(one).collect();
+    if list.is_empty() {
         return None;
     }
-    let foreground = |v: &&u16| **v > 0;
-    let name_of = |value: u16| match names.get(&value) {
-        Some(name) => (*name).clone(),
-        None if value == 0 => "background".into(),
-        None => format!("label_{value}"),
+    let more = match list.len().saturating_sub(SHOWN) {
+        0 => String::new(),
+        n => format!(", and {n} more values"),
     };
-    let old: Vec<u16> = found.iter().filter(foreground).copied().collect();
-    let places: Vec<u16> = names.keys().filter(foreground).copied().collect();
-    let changed = |(old, new): &(u16, u16)| old != new;
-    if old.len() == places.len() {
-        let mapping = old.into_iter().zip(1..).filter(changed).collect();
-        let labels = (1..).zip(places.iter().map(|&v| name_of(v))).collect::<BTreeMap<_, _>>();
-        let labels = std::iter::once((0, name_of(0))).chain(labels).collect();
-        return Some(LabelSuggestion { mapping, labels });
+    let shown = list[..list.len().min(SHOWN)].join(", ");
+    let what = format!("has labels that dataset.json does not list: {shown}{more}");
+    let remedy = "correct the label map or dataset.json";
+    Some(Finding::new(Severity::Error, Kind::LabelValue, what, remedy))
+}
+
+/// Labels that declare every value that occurs, where some are not declared. Where as many
+/// foreground values are undeclared as declared ones occur nowhere, these give them their names in
+/// order; regions are left alone.
+fn suggest(
+    found: &BTreeSet<u16>,
+    declared: &BTreeMap<u16, String>,
+    with_regions: bool,
+) -> Option<LabelSuggestion> {
+    let unknown: Vec<u16> = found.iter().filter(|v| !declared.contains_key(v)).copied().collect();
+    if unknown.is_empty() {
+        return None;
     }
-    let all: BTreeSet<u16> = old.into_iter().chain(places).chain([0]).collect();
-    let mapping =
-        all.iter().copied().zip(0..).filter(|p| changed(p) && found.contains(&p.0)).collect();
-    let labels = (0..).zip(all.iter().map(|&v| name_of(v))).collect();
-    Some(LabelSuggestion { mapping, labels })
+    let mut labels = declared.clone();
+    let unused: Vec<u16> =
+        declared.keys().filter(|v| **v > 0 && !found.contains(v)).copied().collect();
+    let rename = !with_regions && unused.len() == unknown.len();
+    let names = unused.iter().filter_map(|v| if rename { labels.remove(v) } else { None });
+    let mut names: Vec<String> = names.collect();
+    names.reverse();
+    let mut added = BTreeMap::new();
+    for value in unknown {
+        let own = || if value == 0 { "background".into() } else { format!("label_{value}") };
+        added.insert(value, names.pop().unwrap_or_else(own));
+    }
+    labels.extend(added.clone());
+    Some(LabelSuggestion { labels, added })
 }
 
 /// Words of a name: cut at anything that is no letter or digit, and where a
@@ -197,9 +213,10 @@ pub(super) fn sided_labels(labels: &[String]) -> Vec<String> {
     (0..labels.len()).filter(|&i| paired(i) || alone(i)).map(|i| labels[i].clone()).collect()
 }
 
-/// A warning if labels mean sides.
-pub(super) fn sides(labels: &[String]) -> Option<Finding> {
-    let sided = sided_labels(labels);
+/// A warning if names of labels or regions mean sides.
+pub(super) fn sides(labels: &Labels) -> Option<Finding> {
+    let names: Vec<String> = labels.targets().into_iter().map(|t| t.name).collect();
+    let sided = sided_labels(&names);
     if sided.is_empty() {
         return None;
     }
@@ -230,23 +247,40 @@ mod tests {
     }
 
     #[test]
-    fn suggestions_number_without_gap() {
-        let names = |list: &[(usize, &str)]| {
+    fn suggestions_keep_the_values_of_the_label_maps() {
+        let names = |list: &[(u16, &str)]| {
             list.iter().map(|(v, n)| (*v, n.to_string())).collect::<BTreeMap<_, _>>()
         };
-        let found = |list: &[u16]| list.iter().copied().collect::<BTreeSet<_>>();
-        let two = names(&[(0, "background"), (1, "a")]);
-        assert_eq!(suggest(&found(&[0, 1]), &two), None);
-        let s = suggest(&found(&[0, 255]), &two).unwrap();
-        assert_eq!(s.mapping_text(), r#"{"255": 1}"#);
-        assert_eq!(s.labels_text(true), r#"{"background": 0, "a": 1}"#);
-        let s = suggest(&found(&[0, 1, 2]), &two).unwrap();
-        assert_eq!(s.mapping_text(), "{}");
-        assert_eq!(s.labels_text(false), r#"{"0": "background", "1": "a", "2": "label_2"}"#);
-        let s = suggest(&found(&[0, 1, 7, 9]), &two).unwrap();
-        assert_eq!(s.mapping_text(), r#"{"7": 2, "9": 3}"#);
-        let s = suggest(&found(&[2, 3, 4]), &BTreeMap::new()).unwrap();
-        assert_eq!(s.mapping_text(), r#"{"2": 1, "3": 2, "4": 3}"#);
-        assert_eq!(s.labels[&0], "background");
+        let suggested = |found: &[u16], declared: &[(u16, &str)], names_first: bool| {
+            let found = found.iter().copied().collect::<BTreeSet<_>>();
+            let s = suggest(&found, &names(declared), false)?;
+            Some(labels_text(&s.labels, names_first))
+        };
+        let two = [(0, "background"), (1, "a")];
+        assert_eq!(suggested(&[0, 1], &two, true), None);
+        // 255 takes the name of the label that occurs nowhere.
+        let renamed = suggested(&[0, 255], &two, true).unwrap();
+        assert_eq!(renamed, r#""background": 0, "a": 255"#);
+        let more = suggested(&[0, 1, 2], &two, false).unwrap();
+        assert_eq!(more, r#""0": "background", "1": "a", "2": "label_2""#);
+        let gaps = suggested(&[0, 3, 7], &[(0, "b"), (1, "a"), (2, "c")], true).unwrap();
+        assert_eq!(gaps, r#""b": 0, "a": 3, "c": 7"#);
+        // With regions labels are only added.
+        let found = [0, 255].into_iter().collect();
+        let s = suggest(&found, &names(&two), true).unwrap();
+        assert_eq!(labels_text(&s.added, true), r#""label_255": 255"#);
+    }
+
+    #[test]
+    fn label_maps_without_anything_to_learn_are_told_apart() {
+        let of = |values: &[u16]| {
+            let one = LabelCount { voxels: 1, first: 0 };
+            let counts = values.iter().map(|v| (*v, one)).collect();
+            without_foreground(&counts, Some(4)).map(|f| f.message)
+        };
+        assert_eq!(of(&[0, 1, 4]), None);
+        assert!(of(&[0]).unwrap().contains("background everywhere"));
+        assert!(of(&[0, 4]).unwrap().contains("background and ignore label"));
+        assert!(of(&[4]).unwrap().contains("no labelled voxel"));
     }
 }

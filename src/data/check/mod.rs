@@ -112,8 +112,7 @@ pub fn check(
         findings.append(&mut case.findings);
     }
     let training: Vec<&CaseFacts> = cases.iter().filter(|c| !c.test).collect();
-    let (found, suggestion) =
-        labels::label_values(&training, &inspection.declared, inspection.names_first);
+    let (found, suggestion) = labels::label_values(&training, &inspection);
     findings.extend(found);
     let headers: Vec<_> = training.iter().map(|c| (c.name.as_str(), &c.headers)).collect();
     findings.extend(across::of_headers(&headers));

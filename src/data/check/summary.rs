@@ -128,14 +128,12 @@ fn channels(cases: &[&CaseFacts], names: &[String]) -> Vec<ChannelSummary> {
     summaries
 }
 
-fn labels(cases: &[&CaseFacts], declared: &BTreeMap<usize, String>) -> Vec<LabelSummary> {
+fn labels(cases: &[&CaseFacts], declared: &BTreeMap<u16, String>) -> Vec<LabelSummary> {
     let mut all: BTreeMap<u16, LabelSummary> = BTreeMap::new();
     let empty =
         |value: u16, name: Option<String>| LabelSummary { value, name, voxels: 0, cases: 0 };
     for (value, name) in declared {
-        if let Ok(value) = u16::try_from(*value) {
-            all.insert(value, empty(value, Some(name.clone())));
-        }
+        all.insert(*value, empty(*value, Some(name.clone())));
     }
     for (value, count) in cases.iter().filter_map(|c| c.label.as_ref()).flat_map(|l| &l.counts) {
         let label = all.entry(*value).or_insert_with(|| empty(*value, None));

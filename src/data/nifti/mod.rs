@@ -100,9 +100,10 @@ pub fn read_labels(path: &Path) -> Result<LabelVolume> {
                 let whole = v.round();
                 if !((v - whole).abs() <= 1e-3 && (0.0..=65535.0).contains(&whole)) {
                     return Err(Error::Input(format!(
-                        "'{}' has the value {v} at voxel {}, but labels are whole numbers from 0; correct the label map",
+                        "'{}' has the value {v} at voxel {}, but labels are whole numbers from 0 to 65535; {}",
                         path.display(),
-                        voxel_name(first + i, h.shape())
+                        voxel_name(first + i, h.shape()),
+                        label_advice(v)
                     )));
                 }
                 labels.push(whole as u16);
@@ -112,6 +113,21 @@ pub fn read_labels(path: &Path) -> Result<LabelVolume> {
     )?;
     let (shape, spacing_mm) = (header.shape(), header.spacing_mm());
     Ok(LabelVolume { shape, labels, spacing_mm, header })
+}
+
+/// What a value that is no label usually comes from, and what to do.
+pub fn label_advice(value: f64) -> &'static str {
+    if value == -1.0 {
+        "-1 usually marks voxels that nobody labelled: declare an ignore label in dataset.json, as \
+         in \"ignore\": 3 after the labels 0, 1 and 2, and give these voxels its number"
+    } else if value < 0.0 && value.fract() == 0.0 {
+        "negative numbers usually come from a signed voxel type (200 in 8 bits reads as -56) or \
+         from an image in place of a label map: store the labels as uint8 or uint16"
+    } else if value.fract() == 0.0 {
+        "renumber the labels"
+    } else {
+        "make the label map again, without interpolation"
+    }
 }
 
 /// Refuses a volume that does not fit the memory that is free, at so many bytes a value.

@@ -8,6 +8,7 @@
 use super::hold::Voxels;
 use super::{Fingerprint, Preprocessing};
 use crate::data::dataset::Case;
+use crate::data::labels::Labels;
 use crate::data::nifti;
 use crate::{Error, Result, files, host};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
@@ -16,7 +17,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 /// Changes with the layout of the files and with the algorithms behind them.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 /// Digits of the hash in a file's name.
 const DIGITS: usize = 24;
 
@@ -51,11 +52,16 @@ pub(super) fn case_file(
     name: &str,
     content: &blake3::Hash,
     by: &Preprocessing,
-    classes: usize,
+    labels: &Labels,
 ) -> PathBuf {
     // Plain numbers and lists always have a JSON text.
     let by = serde_json::to_vec(by).unwrap_or_default();
-    named(dir, name, "safetensors", &[content.as_bytes(), &by, &classes.to_le_bytes()])
+    named(dir, name, "safetensors", &[content.as_bytes(), &by, &numbering(labels)])
+}
+
+/// What decides the label index of each voxel: names and regions have no say in it.
+fn numbering(labels: &Labels) -> Vec<u8> {
+    serde_json::to_vec(&(labels.values(), labels.ignore())).unwrap_or_default()
 }
 
 /// The file of a data set's fingerprint. `ct`: which channels are CT; `reorient`: as in
@@ -65,13 +71,13 @@ pub(super) fn fingerprint_file(
     cases: &[Case],
     contents: &[blake3::Hash],
     ct: &[bool],
-    classes: usize,
+    labels: &Labels,
     reorient: bool,
 ) -> PathBuf {
     let contents: Vec<u8> = contents.iter().flat_map(|hash| *hash.as_bytes()).collect();
     let names = cases.iter().map(|c| c.name.as_str()).collect::<Vec<_>>().join("\n");
     let ct: Vec<u8> = ct.iter().map(|&c| u8::from(c)).collect();
-    let sources = [names.as_bytes(), &contents, &ct, &classes.to_le_bytes(), &[u8::from(reorient)]];
+    let sources = [names.as_bytes(), &contents, &ct, &numbering(labels), &[u8::from(reorient)]];
     named(dir, "fingerprint", "json", &sources)
 }
 

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 pub struct Voxels {
     /// C, D, H, W values.
     pub image: Vec<f32>,
-    /// D, H, W labels.
+    /// D, H, W label indices; [`crate::data::labels::IGNORED`] where the label is unknown.
     pub labels: Vec<u8>,
 }
 

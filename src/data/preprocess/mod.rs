@@ -10,29 +10,25 @@ mod fingerprint;
 mod hold;
 mod load;
 mod normalise;
+mod places;
 mod prepare;
 
 pub use fingerprint::{CaseFacts, Fingerprint, coarse_axis_first, target_spacing};
 pub use hold::Voxels;
 pub use load::{LoadedImage, crop, load_image, nonzero_box};
 pub use normalise::{Intensities, normalise};
+pub use places::{FOREGROUND_SAMPLES, Places};
 pub use prepare::{
     PrepareOptions, Progress, prepare, prepare_all, prepare_image, prepare_labelled, survey,
 };
 
+use super::labels::Labels;
 use super::nifti::Header;
 use super::orientation::Turn;
 use crate::{Error, Result};
 use hold::Held;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
-
-use super::rng::{self, Purpose};
-
-/// Foreground voxels kept a class and case.
-pub const FOREGROUND_SAMPLES: usize = 10_000;
-/// Seed of the foreground sample, which belongs to the data, not to a run.
-const FOREGROUND_SEED: u64 = 1234;
 
 /// What preprocessing a data set decided; prediction repeats it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -147,20 +143,20 @@ pub struct PreparedCase {
     pub shape: [usize; 3],
     /// Voxel size in mm along them.
     pub spacing_mm: [f64; 3],
-    /// For class 1, 2...: flat indices of up to [`FOREGROUND_SAMPLES`] of its voxels, sorted.
-    pub foreground: Vec<Vec<u32>>,
+    /// Where patches may be centred.
+    pub places: Places,
     /// Where it came from.
     pub origin: Origin,
     held: Held,
 }
 
 impl PreparedCase {
-    /// A case whose voxels stay in memory.
+    /// A case whose voxels stay in memory. `indices`: label indices by `labels`.
     pub fn in_memory(
         name: String,
         image: PreparedImage,
-        labels: Vec<u8>,
-        classes: usize,
+        indices: Vec<u8>,
+        labels: &Labels,
         spacing_mm: [f64; 3],
     ) -> Self {
         PreparedCase {
@@ -168,9 +164,9 @@ impl PreparedCase {
             channels: image.channels,
             shape: image.shape,
             spacing_mm,
-            foreground: foreground(&labels, classes),
+            places: Places::of(&indices, labels),
             origin: image.origin,
-            held: Held::Always(Arc::new(Voxels { image: image.image, labels })),
+            held: Held::Always(Arc::new(Voxels { image: image.image, labels: indices })),
         }
     }
 
@@ -194,28 +190,4 @@ pub struct Prepared {
     pub fingerprint: Fingerprint,
     /// What was made again because its file in the cache was damaged.
     pub remade: Vec<String>,
-}
-
-/// Flat indices of up to [`FOREGROUND_SAMPLES`] voxels of each class from 1 to
-/// `classes - 1`: all, or a fixed random choice; sorted.
-pub fn foreground(labels: &[u8], classes: usize) -> Vec<Vec<u32>> {
-    let mut found = vec![Vec::new(); classes.saturating_sub(1)];
-    for (i, &l) in labels.iter().enumerate() {
-        if let Some(list) = (l as usize).checked_sub(1).and_then(|c| found.get_mut(c)) {
-            list.push(i as u32);
-        }
-    }
-    for (c, list) in found.iter_mut().enumerate() {
-        if list.len() > FOREGROUND_SAMPLES {
-            let mut rng = rng::stream(FOREGROUND_SEED, Purpose::Foreground, &[c as u64 + 1]);
-            for i in 0..FOREGROUND_SAMPLES {
-                let j = i + rng::below(&mut rng, (list.len() - i) as u64) as usize;
-                list.swap(i, j);
-            }
-            list.truncate(FOREGROUND_SAMPLES);
-            list.sort_unstable();
-            list.shrink_to_fit();
-        }
-    }
-    found
 }

@@ -5,10 +5,11 @@ use super::fingerprint::{check_prepared_size, foreground_values, prepared_shape,
 use super::hold::{Held, Pool, Voxels};
 use super::load::{LoadedImage, bad, load_image};
 use super::normalise::{nonzero_mask, normalise_within};
-use super::{CaseFacts, Fingerprint, Intensities, Origin, Prepared, PreparedCase, PreparedImage};
-use super::{Preprocessing, crop, foreground};
+use super::{CaseFacts, Fingerprint, Intensities, Origin, Places, Prepared, PreparedCase};
+use super::{PreparedImage, Preprocessing, crop};
 use crate::data::dataset::{Case, Dataset, case_name};
-use crate::data::nifti::{self, voxel_name};
+use crate::data::labels::{Labels, MOST_LABELS, is_foreground};
+use crate::data::nifti::{self, LabelVolume, voxel_name};
 use crate::data::orientation::Turn;
 use crate::data::resample::{Interpolation, resample_image, resample_labels, separate_axis};
 use crate::{Error, Result, files, host};
@@ -90,7 +91,7 @@ fn to_grid(loaded: LoadedImage, by: &Preprocessing) -> PreparedImage {
     PreparedImage { channels, shape: to, image, origin }
 }
 
-/// Labels (D, H, W of the crop) on the grid of the prepared image.
+/// Label indices (D, H, W of the crop) on the grid of the prepared image.
 fn labels_to_grid(labels: Vec<u8>, origin: &Origin, to: [usize; 3], by: &Preprocessing) -> Vec<u8> {
     let from = by.permuted(origin.crop_shape);
     let separate = separate_axis(by.permuted(origin.spacing_mm), by.spacing_mm);
@@ -127,19 +128,13 @@ fn load_case(dataset: &Dataset, case: &Case, reorient: bool) -> Result<LoadedCas
         )));
     };
     let image = load_image(&case.images, dataset.modalities.len(), reorient)?;
-    let limit = Limit { classes: dataset.labels.len(), whose: "dataset.json lists" };
-    let labels = load_labels(path, &image, &case.name, limit)?;
+    let map = read_label_map(path, &image, &case.name)?;
+    let labels = label_indices(path, &image, map, &dataset.labels)?;
     Ok(LoadedCase { image, labels })
 }
 
-/// Which labels are known, and to whom.
-struct Limit {
-    classes: usize,
-    whose: &'static str,
-}
-
-/// Reads the label map of a loaded image: turned and cropped as it is.
-fn load_labels(path: &Path, image: &LoadedImage, name: &str, limit: Limit) -> Result<Vec<u8>> {
+/// Reads the label map of a loaded image.
+fn read_label_map(path: &Path, image: &LoadedImage, name: &str) -> Result<LabelVolume> {
     let l = nifti::read_labels(path)?;
     let shape = image.turn.shape_before();
     let spacing = image.turn.inverse().permuted(image.spacing_mm);
@@ -153,53 +148,80 @@ fn load_labels(path: &Path, image: &LoadedImage, name: &str, limit: Limit) -> Re
             ),
         ));
     }
-    let Limit { classes, whose } = limit;
-    if let Some(i) = l.labels.iter().position(|&v| v as usize >= classes) {
+    Ok(l)
+}
+
+/// The label indices of a label map: turned and cropped as the image is.
+fn label_indices(
+    path: &Path,
+    image: &LoadedImage,
+    map: LabelVolume,
+    labels: &Labels,
+) -> Result<Vec<u8>> {
+    let table = labels.index_of_value();
+    let index = |&value: &u16| table[usize::from(value)];
+    let indices: Option<Vec<u8>> = map.labels.iter().map(index).collect();
+    let Some(indices) = indices else {
+        let unknown = map.labels.iter().position(|v| index(v).is_none()).unwrap_or(0);
         return Err(bad(
             path,
             format!(
-                "has the label {} at voxel {}, but {whose} only 0 to {}; correct one of them",
-                l.labels[i],
-                voxel_name(i, l.shape),
-                classes - 1
+                "has the label {} at voxel {}, but dataset.json lists only {}; correct one of them",
+                map.labels[unknown],
+                voxel_name(unknown, map.shape),
+                labels.values_text()
             ),
         ));
-    }
+    };
     // Voxel by voxel as the image, whatever the label map's own header says of directions.
-    let labels = turned(&image.turn, l.labels);
-    let cut = crop(&labels, 1, image.original_shape, image.crop_start, image.shape);
-    Ok(cut.into_iter().map(|v| v as u8).collect())
+    let indices = turned(&image.turn, indices);
+    Ok(crop(&indices, 1, image.original_shape, image.crop_start, image.shape))
 }
 
 /// Prepares an image and its label map (background everywhere, if there is none) by given
 /// parameters, or by those that a data set of this case alone would have, at its own spacing. `ct`:
-/// which channels are CT.
+/// which channels are CT; `ignore`: the value of voxels whose label is unknown. Gives label values.
 ///
 /// # Errors
-/// As [`load_image`]; a label map on another grid, or with labels above 255.
+/// As [`load_image`]; a label map on another grid, or with more than 255 labels.
 pub fn prepare_labelled(
     images: &[PathBuf],
     label: Option<&Path>,
     ct: &[bool],
+    ignore: Option<u16>,
     by: Option<&Preprocessing>,
-) -> Result<(PreparedImage, Vec<u8>, Preprocessing)> {
+) -> Result<(PreparedImage, Vec<u16>, Preprocessing)> {
     let image = load_image(images, ct.len(), by.is_some_and(|by| by.reorient))?;
-    let labels = match label {
+    let mut known = Labels::numbered(1);
+    let indices = match label {
         Some(path) => {
             let name = images.first().map(|p| case_name(p)).unwrap_or_default();
-            load_labels(path, &image, &name, Limit { classes: 256, whose: "labels go" })?
+            let map = read_label_map(path, &image, &name)?;
+            let mut values = map.labels.clone();
+            values.sort_unstable();
+            values.dedup();
+            if values.len() > MOST_LABELS {
+                let count = values.len();
+                let what = format!(
+                    "has {count} different labels, but at most {MOST_LABELS} are supported; look \
+                     whether it is an image"
+                );
+                return Err(bad(path, what));
+            }
+            known = Labels::of_values(values, ignore);
+            label_indices(path, &image, map, &known)?
         }
         None => vec![0; image.shape.iter().product()],
     };
     let by = match by {
         Some(by) => by.clone(),
-        None => Fingerprint::of_image(&image, |i| labels[i] > 0, ct)
+        None => Fingerprint::of_image(&image, |i| is_foreground(indices[i]), ct)
             .preprocessing(Some(image.spacing_mm)),
     };
     check_size(&image, &by, images.first())?;
     let image = to_grid(image, &by);
-    let labels = labels_to_grid(labels, &image.origin, image.shape, &by);
-    Ok((image, labels, by))
+    let indices = labels_to_grid(indices, &image.origin, image.shape, &by);
+    Ok((image, indices.into_iter().map(|i| known.value_of(i)).collect(), by))
 }
 
 /// What one case adds to the fingerprint.
@@ -213,7 +235,7 @@ struct Facts {
 
 fn facts(case: &Case, loaded: LoadedCase, ct: &[bool], room: &AtomicU64) -> Facts {
     let image = &loaded.image;
-    let ct = foreground_values(image, |i| loaded.labels[i] > 0, ct);
+    let ct = foreground_values(image, |i| is_foreground(loaded.labels[i]), ct);
     let case = CaseFacts {
         name: case.name.clone(),
         shape: image.original_shape,
@@ -340,7 +362,7 @@ pub fn prepare(
     let surveyed = fingerprint(dataset, cases, &contents, options, room, &mut workers)?;
     let Surveyed { fingerprint, loaded, remade } = surveyed;
     let by = fingerprint.preprocessing(options.spacing_mm);
-    let classes = dataset.labels.len();
+    let labels = &dataset.labels;
     let pool = Arc::new(Pool::new(room));
     let loaded: Vec<Mutex<Option<LoadedCase>>> = loaded.into_iter().map(Mutex::new).collect();
     let remade = Mutex::new(if remade { vec!["the data set's facts".to_owned()] } else { vec![] });
@@ -358,9 +380,9 @@ pub fn prepare(
         };
         match (&options.cache, contents.get(i)) {
             (Some(dir), Some(content)) => {
-                let file = cache::case_file(dir, &case.name, content, &by, classes);
+                let file = cache::case_file(dir, &case.name, content, &by, labels);
                 let there = file.exists();
-                let (case, made) = cached(case, file, &by, classes, &pool, make)?;
+                let (case, made) = cached(case, file, &by, labels, &pool, make)?;
                 if there && made {
                     let mut all = remade.lock().unwrap_or_else(PoisonError::into_inner);
                     all.push(format!("the case '{}'", case.name));
@@ -368,9 +390,9 @@ pub fn prepare(
                 Ok(case)
             }
             _ => {
-                let (image, labels) = make()?;
+                let (image, indices) = make()?;
                 let name = case.name.clone();
-                Ok(PreparedCase::in_memory(name, image, labels, classes, by.spacing_mm))
+                Ok(PreparedCase::in_memory(name, image, indices, labels, by.spacing_mm))
             }
         }
     };
@@ -385,7 +407,7 @@ fn cached(
     case: &Case,
     file: PathBuf,
     by: &Preprocessing,
-    classes: usize,
+    labels: &Labels,
     pool: &Arc<Pool>,
     make: impl FnOnce() -> Result<(PreparedImage, Vec<u8>)>,
 ) -> Result<(PreparedCase, bool)> {
@@ -411,14 +433,14 @@ fn cached(
         true => Turn::to_ras(&header),
         false => Turn::permutation(header.shape(), [0, 1, 2]),
     };
-    let foreground = foreground(&voxels.labels, classes);
+    let places = Places::of(&voxels.labels, labels);
     pool.add(file.clone(), Arc::new(voxels));
     let prepared = PreparedCase {
         name: case.name.clone(),
         channels: stored.channels,
         shape: stored.shape,
         spacing_mm: by.spacing_mm,
-        foreground,
+        places,
         origin: Origin {
             spacing_mm: turn.permuted(header.spacing_mm()),
             header,
@@ -451,11 +473,11 @@ fn fingerprint(
     workers: &mut Workers,
 ) -> Result<Surveyed> {
     let ct = dataset.ct_channels();
-    let classes = dataset.labels.len();
+    let labels = &dataset.labels;
     let file = options
         .cache
         .as_ref()
-        .map(|dir| cache::fingerprint_file(dir, cases, contents, &ct, classes, options.reorient));
+        .map(|dir| cache::fingerprint_file(dir, cases, contents, &ct, labels, options.reorient));
     let known = file.as_deref().and_then(cache::read_fingerprint);
     if let Some(known) = known {
         return Ok(Surveyed { fingerprint: known, loaded: Vec::new(), remade: false });
