@@ -140,18 +140,49 @@ fn folder_of(path: &Path) -> &Path {
 /// device such as `/dev/zero` never ends.
 const MOST_TEXT: u64 = 256 << 20;
 
-/// Reads a text.
+/// Reads a text of UTF-8, without the byte order mark that some editors put first.
 ///
 /// # Errors
-/// As the operating system; a text that is not UTF-8, or of more than 256 MiB.
+/// As the operating system; a text in another encoding, or of more than 256 MiB.
 pub fn read_text(path: &Path) -> std::io::Result<String> {
-    let mut text = String::new();
-    let mut file = std::fs::File::open(path)?.take(MOST_TEXT + 1);
-    file.read_to_string(&mut text)?;
-    if text.len() as u64 > MOST_TEXT {
+    let mut bytes = Vec::new();
+    std::fs::File::open(path)?.take(MOST_TEXT + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > MOST_TEXT {
         return Err(std::io::Error::other("it has more than 256 MiB, which no such text has"));
     }
+    let wrong = |what: String| std::io::Error::new(std::io::ErrorKind::InvalidData, what);
+    if let Some(name) = wide_encoding(&bytes) {
+        return Err(wrong(format!("it is a text in {name}; save it in UTF-8")));
+    }
+    let mut text = String::from_utf8(bytes).map_err(|error| {
+        let at = error.utf8_error().valid_up_to();
+        let bytes = error.as_bytes();
+        let before = String::from_utf8_lossy(&bytes[..at]);
+        let line = before.matches('\n').count() + 1;
+        let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+        wrong(format!(
+            "its text is not UTF-8: the byte 0x{:02X} in line {line}, column {column} (byte {at}) \
+             belongs to another encoding, perhaps Latin-1 or Windows-1252; save it in UTF-8",
+            bytes[at]
+        ))
+    })?;
+    if text.starts_with('\u{feff}') {
+        text.drain(..'\u{feff}'.len_utf8());
+    }
     Ok(text)
+}
+
+/// The encoding of a text whose characters have two or four bytes each, by its byte order mark or by
+/// the zeros in its first character.
+fn wide_encoding(bytes: &[u8]) -> Option<&'static str> {
+    match bytes {
+        [0xff, 0xfe, 0, 0, ..] | [0, 0, 0xfe, 0xff, ..] => Some("UTF-32"),
+        [0xff, 0xfe, ..] => Some("UTF-16 (little endian, with a byte order mark)"),
+        [0xfe, 0xff, ..] => Some("UTF-16 (big endian, with a byte order mark)"),
+        [first, 0, ..] if *first != 0 => Some("UTF-16 (little endian)"),
+        [0, second, ..] if *second != 0 => Some("UTF-16 (big endian)"),
+        _ => None,
+    }
 }
 
 /// Creates a folder and those above it.
@@ -202,6 +233,31 @@ mod tests {
         std::fs::write(folder.path().join("mine.tmp"), "").unwrap();
         remove_unfinished(folder.path()).unwrap();
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 3);
+    }
+
+    #[test]
+    fn texts_are_utf8_and_others_are_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("text");
+        let read = |bytes: &[u8]| {
+            std::fs::write(&path, bytes).unwrap();
+            read_text(&path).map_err(|e| e.to_string())
+        };
+        assert_eq!(read("é {}".as_bytes()).unwrap(), "é {}");
+        assert_eq!(read("\u{feff}{}".as_bytes()).unwrap(), "{}");
+        assert_eq!(read(b"").unwrap(), "");
+        for (bytes, words) in [
+            (&b"{\n \"\xe9\""[..], "0xE9 in line 2, column 3 (byte 4)"),
+            (b"\xc3\xa9\xff", "line 1, column 2"),
+            (b"{\xc3", "0xC3 in line 1, column 2"),
+            (b"\xff\xfe{\0}\0", "UTF-16 (little endian, with a byte order mark)"),
+            (b"\xfe\xff\0{\0}", "UTF-16 (big endian, with a byte order mark)"),
+            (b"{\0}\0", "UTF-16 (little endian)"),
+            (b"\xff\xfe\0\0{\0\0\0", "UTF-32"),
+        ] {
+            let error = read(bytes).unwrap_err();
+            assert!(error.contains(words) && error.ends_with("in UTF-8"), "{words}: {error}");
+        }
     }
 
     #[test]

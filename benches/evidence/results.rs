@@ -3,7 +3,7 @@
 
 use super::Result;
 use super::settings::Setting;
-use asng_wgpu::data::dataset::case_name;
+use asng_wgpu::data::names::case_name;
 use asng_wgpu::infer::compare::find_summary;
 use asng_wgpu::metrics::comparison::NamedSummary;
 use asng_wgpu::metrics::summary::{CaseMetrics, Number, Summary};

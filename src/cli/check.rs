@@ -20,7 +20,7 @@ validation or testing; orientations, sform and qform, voxel sizes.
 
 The exit code is 1 if there are errors, and 0 if there are only warnings.")]
 pub(super) struct Check {
-    /// Folder of the data set: dataset.json, imagesTr, labelsTr.
+    /// Folder of the data set: dataset.json, imagesTr, labelsTr; or its dataset.json.
     dataset: PathBuf,
     /// Print the report as JSON instead of tables.
     #[arg(long)]
@@ -136,10 +136,11 @@ fn summary_text(summary: &Summary) -> String {
     let mut grid = vec![cells(&["", "min", "median", "max"])];
     grid.extend(spread_rows("voxels", &summary.shape));
     grid.extend(spread_rows("spacing mm", &summary.spacing_mm));
-    let mut channels = vec![cells(&["channel", "name", "min", "max"])];
+    let mut channels = vec![cells(&["channel", "name", "normalised", "min", "max"])];
     channels.extend(summary.channels.iter().enumerate().map(|(i, c)| {
         let value = |v: Option<f64>| v.map_or("-".into(), number);
-        vec![i.to_string(), c.name.clone(), value(c.min), value(c.max)]
+        let by = c.normalisation.word().to_string();
+        vec![i.to_string(), c.name.clone(), by, value(c.min), value(c.max)]
     }));
     let mut labels = vec![cells(&["label", "name", "voxels", "cases"])];
     labels.extend(summary.labels.iter().map(|l| {

@@ -1,6 +1,6 @@
 //! Tables of a summary's measures.
 
-use crate::data::dataset::case_name;
+use crate::data::names::case_name;
 use crate::metrics::summary::{Metrics, Number, Summary};
 use std::path::Path;
 

@@ -1,9 +1,10 @@
 //! Flags that say which network is trained on what grid; `train` and `plan` share them.
 
 use super::edges;
+use crate::data::Dataset;
 use crate::error::{Error, Result};
 use crate::train::{PlanFile, TrainOptions};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 #[derive(clap::Args, Debug)]
 #[command(next_help_heading = "Network")]
@@ -17,7 +18,8 @@ pub(super) struct NetworkFlags {
     #[arg(long, value_name = "D,H,W")]
     spacing: Option<String>,
     /// Turn all volumes to RAS first (x grows to the right, y to the front, z upward), or keep them
-    /// as they lie in their files [default: keep]. Predictions always come back in the file's own
+    /// as they lie in their files [default: keep, but ras where dataset.json asks for a reader of
+    /// nnU-Net that reorients]. Predictions always come back in the file's own
     /// frame.
     #[arg(long, value_enum, value_name = "ras|keep")]
     reorient: Option<Reorient>,
@@ -56,6 +58,22 @@ enum Reorient {
 }
 
 impl NetworkFlags {
+    /// Refuses `--reorient keep` for a data set whose image reader turns scans to RAS.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] naming both.
+    pub fn check_orientation(&self, dataset: &Path) -> Result<()> {
+        let turns = || Dataset::open(dataset).is_ok_and(|dataset| dataset.reorient);
+        if self.reorient == Some(Reorient::Keep) && turns() {
+            return Err(Error::Usage(format!(
+                "--reorient keep contradicts '{}', whose overwrite_image_reader_writer turns scans to RAS; \
+                 leave out one of them",
+                dataset.join("dataset.json").display()
+            )));
+        }
+        Ok(())
+    }
+
     /// Puts the flags, and what the plan's file says where they say nothing, into the options.
     pub fn apply(&self, options: &mut TrainOptions) -> Result<()> {
         let plan = self.plan.as_deref().map(PlanFile::read).transpose()?;

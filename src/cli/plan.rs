@@ -5,6 +5,8 @@ use super::network::NetworkFlags;
 use super::progress::CaseProgress;
 use super::search::SearchFlags;
 use super::{DeviceFlags, print, say};
+use crate::data::dataset::folder_of;
+use crate::data::{Dataset, Normalisation};
 use crate::error::{Error, Result};
 use crate::files;
 use crate::train::{Event, PlanFile, TrainOptions, plan, size};
@@ -21,7 +23,7 @@ median case and shrinks until training fits the memory; an axis is pooled while 
 and no other is finer by a factor of 2. The memory is that of `train` with the same flags. The time
 is measured on this device in a few seconds.")]
 pub(super) struct Plan {
-    /// Folder of the data set.
+    /// Folder of the data set, or its dataset.json.
     dataset: PathBuf,
     /// Where to write the plan [default: plan-<data set>.json].
     #[arg(short, long, value_name = "FILE")]
@@ -51,7 +53,7 @@ pub(super) struct Plan {
 impl Plan {
     /// The flags, resolved and checked.
     pub(super) fn options(&self) -> Result<TrainOptions> {
-        let mut options = TrainOptions::new(&self.dataset, self.search.options()?);
+        let mut options = TrainOptions::new(&folder_of(&self.dataset), self.search.options()?);
         (options.epochs, options.iterations) = (self.epochs, self.iterations);
         (options.threads, options.adapter) = (super::threads(), self.device.choice());
         options.checked_shaders = super::checked_shaders();
@@ -63,6 +65,10 @@ impl Plan {
 
     pub(super) fn run(&self) -> Result<()> {
         let options = self.options()?;
+        self.network.check_orientation(&options.dataset)?;
+        for remark in &Dataset::open(&options.dataset)?.remarks {
+            say(&remark.line());
+        }
         let mut progress = CaseProgress::new();
         let made = plan(&options, !self.no_forecast, &mut |event| match event {
             Event::Note(sentence) => progress.line(sentence),
@@ -143,12 +149,14 @@ fn intensities(plan: &PlanFile) -> String {
     let by = &plan.preprocessing;
     let zscore = if by.nonzero_mask { "z-score of non-zero voxels" } else { "z-score" };
     let kinds: Vec<String> = (0..plan.network.in_channels as usize)
-        .map(|c| match by.ct.get(c).copied().flatten() {
-            Some(ct) => format!(
+        .map(|c| match (by.normalisation(c), by.intensities(c)) {
+            (Normalisation::Ct, Some(ct)) => format!(
                 "clipped to {:.0}..{:.0}, mean {:.0}, deviation {:.0}",
                 ct.low, ct.high, ct.mean, ct.std
             ),
-            None => zscore.to_string(),
+            (Normalisation::Ct | Normalisation::Zscore, _) => zscore.to_string(),
+            (Normalisation::NoNorm, _) => "not normalised".to_string(),
+            (other, _) => other.word().to_string(),
         })
         .collect();
     match kinds.first() {

@@ -13,6 +13,7 @@ use super::table::table;
 use super::{DeviceFlags, checked_shaders, print, say};
 use crate::crash;
 use crate::data::Axes;
+use crate::data::dataset::folder_of;
 use crate::error::{Error, Result};
 use crate::nn::step::Optimizer;
 use crate::train::{
@@ -35,7 +36,7 @@ leaves checkpoint_last (exit code 130); a second one stops at once. The same com
 goes on from there, or from the last epoch's end after a kill or a power failure, to the same result
 as without an interruption.")]
 pub(super) struct Train {
-    /// Folder of the data set (Medical Segmentation Decathlon or nnU-Net layout).
+    /// Folder of the data set (Medical Segmentation Decathlon or nnU-Net layout), or its dataset.json.
     dataset: PathBuf,
     /// Folder of the run [default: runs/<data set>-<time>].
     #[arg(long)]
@@ -119,7 +120,9 @@ impl Train {
     /// The flags, resolved and checked.
     pub(super) fn options(&self) -> Result<TrainOptions> {
         let default_out = || {
-            let name = self.dataset.file_name().map(|n| n.to_string_lossy().into_owned());
+            let folder = folder_of(&self.dataset);
+            let whole = folder.canonicalize().unwrap_or(folder);
+            let name = whole.file_name().map(|n| n.to_string_lossy().into_owned());
             let time = jiff::ZonedDateTime::now().strftime("%Y%m%d-%H%M%S").to_string();
             unused(Path::new("runs"), &format!("{}-{time}", name.unwrap_or("run".into())))
         };
@@ -153,7 +156,7 @@ impl Train {
             stop_at: self.stop_at()?,
             tensorboard: self.tensorboard,
             tune_seconds: self.tune,
-            ..TrainOptions::new(&self.dataset, self.search.options()?)
+            ..TrainOptions::new(&folder_of(&self.dataset), self.search.options()?)
         };
         let mirrors = self.mirror.axes().is_some_and(|axes| !axes.is_empty());
         if mirrors && options.search.searcher == SearcherKind::None {
@@ -181,6 +184,7 @@ impl Train {
 
     pub(super) fn run(&self) -> Result<()> {
         let options = self.options()?;
+        self.network.check_orientation(&options.dataset)?;
         let stop = stop_flag()?;
         crash::note(|facts| facts.resume = Some(resume_command(&options.out)));
         let folds: Vec<usize> = match self.fold {

@@ -1,80 +1,108 @@
 //! Images to predict: files, folders of files in either layout, and lists of these.
 
-use super::dataset::{Case, case_name};
+use super::dataset::Case;
+use super::folder::{Images, images_of};
+use super::names::{Listing, case_name, named};
 use crate::{Error, Result};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-/// The stem and channel of nnU-Net's `CASE_0000`, if the name is such.
-fn channel_of(stem: &str) -> Option<(&str, usize)> {
-    let (name, number) = stem.rsplit_once('_')?;
-    let digits = number.len() == 4 && number.bytes().all(|b| b.is_ascii_digit());
-    (digits && !name.is_empty()).then(|| number.parse().ok().map(|n| (name, n)))?
+/// The cases of the inputs.
+#[derive(Clone, Debug, Default)]
+pub struct Inputs {
+    /// Without labels, sorted by name. A channel file that is missing is listed nevertheless.
+    pub cases: Vec<Case>,
+    /// Sentences about files that are skipped and channels that are missing.
+    pub notes: Vec<String>,
 }
 
-/// Whether a path is a file named as a NIfTI image, and not hidden.
-pub(super) fn is_image(path: &Path) -> bool {
-    let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-    let image = [".nii.gz", ".nii", ".hdr", ".hdr.gz"].iter().any(|e| name.ends_with(e));
-    image && !name.starts_with('.') && path.is_file()
-}
-
-/// The cases, without labels and sorted by name, that `input` stands for: one
-/// file; or all NIfTI files of a folder (hidden ones left out), one a case, or
-/// one a channel where the names end in `_0000`, `_0001`...; or what the lines
-/// of a `.txt` file name, each a file or a folder, relative to the list's folder
-/// (empty lines and lines that begin with `#` are passed over).
+/// The cases that `inputs` name, each a file; a folder of NIfTI files, one per case, or one per
+/// channel with names that end in `_0000`, `_0001`... ([`images_of`]); or a `.txt` file whose lines
+/// name files or folders, relative to the list's folder (empty lines and lines that begin with `#`
+/// are comments). A file means what it means among the files of its folder, so that one channel
+/// names its case. `numbered`: as for [`images_of`].
 ///
 /// # Errors
-/// Nothing there, no NIfTI file in it, a case without all `channels`, or two
-/// files of one name.
-pub fn find_images(input: &Path, channels: usize) -> Result<Vec<Case>> {
-    find_all_images(std::slice::from_ref(&input.to_path_buf()), channels)
-}
-
-/// As [`find_images`], for several inputs together.
-///
-/// # Errors
-/// As [`find_images`], over all inputs.
-pub fn find_all_images(inputs: &[PathBuf], channels: usize) -> Result<Vec<Case>> {
-    let mut files = Vec::new();
+/// Nothing there, no NIfTI file in it, no case with all `channels`, or two files of one case.
+pub fn find_images(inputs: &[PathBuf], channels: usize, numbered: bool) -> Result<Inputs> {
+    let mut finder =
+        Finder { channels, numbered, folders: BTreeMap::new(), found: Inputs::default() };
     for input in inputs {
-        if input.extension().is_some_and(|e| e == "txt") {
+        if input.extension().is_some_and(|e| e.eq_ignore_ascii_case("txt")) {
             for path in listed(input)? {
-                gather(&path, channels, &mut files)?;
+                finder.add(&path)?;
             }
         } else {
-            gather(input, channels, &mut files)?;
+            finder.add(input)?;
         }
     }
-    files.sort();
-    files.dedup();
     let whole = match inputs {
         [one] => format!("'{}'", one.display()),
         [first, rest @ ..] => format!("'{}' and {} more inputs", first.display(), rest.len()),
         [] => return Err(Error::Usage("no input is given; name images or their folder".into())),
     };
-    group(&files, channels, &whole)
+    let mut found = finder.found;
+    found.cases.sort_by(|a, b| (&a.name, &a.images).cmp(&(&b.name, &b.images)));
+    found.cases.dedup();
+    if let Some(w) = found.cases.windows(2).find(|w| w[0].name == w[1].name) {
+        return Err(Error::Input(format!(
+            "{whole} holds two files of the case '{}'; remove one",
+            w[0].name
+        )));
+    }
+    check_channels(&mut found, channels, &whole)?;
+    Ok(found)
+}
+
+/// Notes cases without all channel files.
+///
+/// # Errors
+/// [`Error::Input`] where no case is complete.
+fn check_channels(found: &mut Inputs, channels: usize, whole: &str) -> Result<()> {
+    let mut complete = 0;
+    for case in &found.cases {
+        let missing: Vec<&PathBuf> = case.images.iter().filter(|p| !p.is_file()).collect();
+        if missing.is_empty() {
+            complete += 1;
+            continue;
+        }
+        found.notes.push(format!(
+            "warning: the case '{}' in {whole} has {} of the {channels} channel files: {} {} missing",
+            case.name,
+            case.images.len() - missing.len(),
+            named(&missing),
+            if missing.len() == 1 { "is" } else { "are" },
+        ));
+    }
+    match found.cases.first() {
+        Some(case) if complete == 0 => Err(Error::Input(format!(
+            "the case '{}' in {whole} has {} of the {channels} channel files _0000, _0001..., and no other case is complete; add the missing files",
+            case.name,
+            case.images.iter().filter(|p| p.is_file()).count(),
+        ))),
+        _ => Ok(()),
+    }
 }
 
 /// The paths that a list names.
 fn listed(list: &Path) -> Result<Vec<PathBuf>> {
     let text = crate::files::read_text(list).map_err(|e| Error::io("read the list", list, e))?;
     let folder = list.parent().unwrap_or(Path::new(""));
-    let lines = text.trim_start_matches('\u{feff}').lines().map(str::trim);
-    let paths: Vec<PathBuf> = lines
+    let paths: Vec<PathBuf> = text
+        .lines()
+        .map(str::trim)
         .filter(|line| !line.is_empty() && !line.starts_with('#'))
         .map(|line| folder.join(line))
         .collect();
     if paths.is_empty() {
         return Err(Error::Input(format!(
-            "the list '{}' names no file; write one path a line",
+            "the list '{}' names no file; write one path per line",
             list.display()
         )));
     }
     if let Some(path) = paths.iter().find(|p| !p.exists()) {
         return Err(Error::Input(format!(
-            "the list '{}' names '{}', which does not exist; paths are taken from the list's folder",
+            "the list '{}' names '{}', which does not exist; paths are relative to the list's folder",
             list.display(),
             path.display()
         )));
@@ -82,88 +110,83 @@ fn listed(list: &Path) -> Result<Vec<PathBuf>> {
     Ok(paths)
 }
 
-/// Adds the stems and paths of the image files that a file or folder stands for.
-fn gather(input: &Path, channels: usize, files: &mut Vec<(String, PathBuf)>) -> Result<()> {
-    if input.is_file() {
-        let paths = with_other_channels(input, channels);
-        files.extend(paths.into_iter().map(|p| (case_name(&p), p)));
-        return Ok(());
-    }
-    let entries = std::fs::read_dir(input).map_err(|e| Error::io("read the input", input, e))?;
-    let before = files.len();
-    for entry in entries {
-        let path = entry.map_err(|e| Error::io("list", input, e))?.path();
-        if is_image(&path) {
-            files.push((case_name(&path), path));
-        }
-    }
-    if files.len() == before {
-        return Err(Error::Input(format!(
-            "'{}' holds no .nii or .nii.gz file; name the folder of the images",
-            input.display()
-        )));
-    }
-    Ok(())
+/// Collects cases; each folder is read once.
+struct Finder {
+    channels: usize,
+    numbered: bool,
+    folders: BTreeMap<PathBuf, (Images, Vec<PathBuf>)>,
+    found: Inputs,
 }
 
-/// A file, and if it is the first channel of several, the others beside it if
-/// all are there.
-fn with_other_channels(input: &Path, channels: usize) -> Vec<PathBuf> {
-    let stem = case_name(input);
-    if let (Some((name, 0)), true) = (channel_of(&stem), channels > 1) {
-        let file = input.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-        let ending = file.strip_prefix(&stem).unwrap_or_default();
-        let folder = input.parent().unwrap_or(Path::new(""));
-        let images: Vec<PathBuf> =
-            (0..channels).map(|c| folder.join(format!("{name}_{c:04}{ending}"))).collect();
-        if images.iter().all(|p| p.is_file()) {
-            return images;
+impl Finder {
+    fn add(&mut self, input: &Path) -> Result<()> {
+        if input.is_file() {
+            return self.add_file(input);
         }
-    }
-    vec![input.to_path_buf()]
-}
-
-/// Makes cases of sorted files; `whole` names the input in messages.
-fn group(files: &[(String, PathBuf)], channels: usize, whole: &str) -> Result<Vec<Case>> {
-    let twice = |name: &str| {
-        Error::Input(format!("{whole} holds two files of the case '{name}'; remove one"))
-    };
-    let channel = |stem: &str| channel_of(stem).map(|(_, channel)| channel);
-    // Names may end in a year.
-    let one_a_channel = files.iter().all(|(stem, _)| channel(stem).is_some())
-        && files.iter().any(|(stem, _)| channel(stem) == Some(0));
-    if !one_a_channel {
-        if let Some(w) = files.windows(2).find(|w| w[0].0 == w[1].0) {
-            return Err(twice(&w[0].0));
+        let (images, others) = self.folder(input)?;
+        if images.cases.is_empty() {
+            return Err(Error::Input(format!(
+                "'{}' holds no .nii or .nii.gz file; name the folder of the images",
+                input.display()
+            )));
         }
-        let case = |(name, path): &(String, PathBuf)| Case {
-            name: name.clone(),
-            images: vec![path.clone()],
-            label: None,
+        let mut strays: Vec<&PathBuf> = images.strays.iter().chain(others).collect();
+        strays.sort();
+        let note = match &strays[..] {
+            [] => None,
+            [one] => Some(format!(
+                "warning: {} in '{}' is no image of a case and is skipped",
+                named(&[one]),
+                input.display()
+            )),
+            all => Some(format!(
+                "warning: {} files in '{}' are no images of a case and are skipped: {}",
+                all.len(),
+                input.display(),
+                named(all)
+            )),
         };
-        return Ok(files.iter().map(case).collect());
+        let cases = images.cases.clone();
+        self.found.cases.extend(cases);
+        self.found.notes.extend(note);
+        Ok(())
     }
-    let mut grouped: BTreeMap<&str, BTreeMap<usize, &PathBuf>> = BTreeMap::new();
-    for (stem, path) in files {
-        if let Some((name, channel)) = channel_of(stem)
-            && grouped.entry(name).or_default().insert(channel, path).is_some()
-        {
-            return Err(twice(name));
+
+    /// A file that was named: the case that it belongs to among the files of its folder, else a case
+    /// of its own.
+    fn add_file(&mut self, file: &Path) -> Result<()> {
+        let folder = file.parent().unwrap_or(Path::new(""));
+        let (images, _) = self.folder(folder)?;
+        let name = file.file_name();
+        let holds = |case: &&Case| case.images.iter().any(|image| image.file_name() == name);
+        let case = images.cases.iter().find(holds).cloned();
+        self.found.cases.push(case.unwrap_or_else(|| Case {
+            name: case_name(file),
+            images: vec![file.to_owned()],
+            label: None,
+        }));
+        Ok(())
+    }
+
+    /// The images of a folder, and its other files.
+    fn folder(&mut self, folder: &Path) -> Result<&(Images, Vec<PathBuf>)> {
+        use std::collections::btree_map::Entry;
+        match self.folders.entry(folder.to_owned()) {
+            Entry::Occupied(known) => Ok(known.into_mut()),
+            Entry::Vacant(new) => {
+                let at = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+                let listing =
+                    Listing::of(at).map_err(|e| Error::io("read the input", folder, e))?;
+                let mut listing = listing;
+                if folder.as_os_str().is_empty() {
+                    // As the user wrote the files.
+                    let bare =
+                        |p: &mut PathBuf| *p = PathBuf::from(p.file_name().unwrap_or_default());
+                    listing.volumes.iter_mut().for_each(bare);
+                }
+                let images = images_of(&listing.volumes, self.channels, self.numbered);
+                Ok(new.insert((images, listing.others)))
+            }
         }
     }
-    grouped
-        .into_iter()
-        .map(|(name, by_channel)| {
-            // A single file may hold all channels in its fourth dimension.
-            let complete = by_channel.len() == channels || by_channel.len() == 1;
-            if !complete || !by_channel.keys().copied().eq(0..by_channel.len()) {
-                return Err(Error::Input(format!(
-                    "the case '{name}' in {whole} has {} of the {channels} channel files _0000, _0001...; add the others",
-                    by_channel.len()
-                )));
-            }
-            let images = by_channel.into_values().cloned().collect();
-            Ok(Case { name: name.to_string(), images, label: None })
-        })
-        .collect()
 }

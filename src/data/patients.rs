@@ -54,9 +54,8 @@ pub fn patients(dir: &Path, names: &[String]) -> Result<Option<Patients>> {
         (false, true) => csv,
     };
     let text = crate::files::read_text(&path).map_err(|e| Error::io("read", &path, e))?;
-    let text = text.trim_start_matches('\u{feff}');
     let is_json = path.extension().is_some_and(|e| e == "json");
-    let by_case = if is_json { from_json(text, &path) } else { from_csv(text, names, &path) }?;
+    let by_case = if is_json { from_json(&text, &path) } else { from_csv(&text, names, &path) }?;
     let patients = Patients { path, by_case };
     let without: Vec<&String> = names.iter().filter(|n| patients.of(n).is_err()).collect();
     match without[..] {

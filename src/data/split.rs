@@ -3,7 +3,8 @@
 //! random_state=12345)` over sorted names) makes of the same cases, or of their
 //! patients where a file says whose they are.
 
-use super::dataset::{Dataset, case_name};
+use super::dataset::Dataset;
+use super::names::{case_name, channel_of};
 use super::patients::{Patients, patients};
 use super::rng::{self, Purpose};
 use crate::{Error, Result};
@@ -131,12 +132,50 @@ pub fn folds(dataset: &Dataset) -> Result<Vec<Fold>> {
     }
 }
 
+/// The file of folds that older versions of nnU-Net write: Python's pickle, which is a program rather
+/// than a text.
+const PICKLED_SPLITS: &str = "splits_final.pkl";
+
+/// The command that writes the folds of a pickle to a JSON file.
+fn conversion(pickle: &Path, json: &Path) -> String {
+    let quoted = |path: &Path| format!("'{}'", path.display().to_string().replace('\'', r"'\''"));
+    // Without a space behind semicolons, which separate the parts of a sentence.
+    format!(
+        "python3 -c \"import json,pickle,sys;text=json.dumps([{{k:[str(c) for c in fold[k]] for k in ('train','val')}} for fold in pickle.load(open(sys.argv[1],'rb'))]);open(sys.argv[2],'w').write(text)\" {} {}",
+        quoted(pickle),
+        quoted(json)
+    )
+}
+
+/// A sentence about the pickled folds in a data set's folder, if there are such.
+pub(super) fn pickle_beside(dir: &Path) -> Option<String> {
+    let (pickle, json) = (dir.join(PICKLED_SPLITS), dir.join(SPLITS_FILE));
+    let path = pickle.display();
+    match (pickle.is_file(), json.is_file()) {
+        (false, _) => None,
+        (true, true) => Some(format!("'{path}' is not read; the folds are those of {SPLITS_FILE}")),
+        (true, false) => Some(format!(
+            "'{path}' is not read, because it is a pickle; for its folds convert it (Python with NumPy): {}",
+            conversion(&pickle, &json)
+        )),
+    }
+}
+
 /// The folds of a file in the form of nnU-Net's `splits_final.json`, for cases
 /// of these names.
 ///
 /// # Errors
-/// As [`folds`].
+/// As [`folds`]; a pickle.
 pub fn folds_from(path: &Path, names: &[String]) -> Result<Vec<Fold>> {
+    if path.extension().is_some_and(|e| e.eq_ignore_ascii_case("pkl")) && path.is_file() {
+        let json = path.with_extension("json");
+        return Err(Error::Input(format!(
+            "'{}' is a pickle, which is not read; convert it (Python with NumPy) and give '{}': {}",
+            path.display(),
+            json.display(),
+            conversion(path, &json)
+        )));
+    }
     let text = crate::files::read_text(path).map_err(|e| Error::io("read", path, e))?;
     parse_folds(&text, names, path)
 }
@@ -159,7 +198,7 @@ pub fn inspect_folds(text: &str, names: &[String], path: &Path) -> (Vec<Fold>, V
     let mut faults = Vec::new();
     let mut bad =
         |what: String| faults.push(format!("'{}' {what}; correct or remove it", path.display()));
-    let folds: Vec<Fold> = match serde_json::from_str(text.trim_start_matches('\u{feff}')) {
+    let folds: Vec<Fold> = match serde_json::from_str(text) {
         Ok(folds) => folds,
         Err(e) => {
             bad(format!("is not a list of {{\"train\": [...], \"val\": [...]}} ({e})"));
@@ -195,10 +234,7 @@ pub fn inspect_folds(text: &str, names: &[String], path: &Path) -> (Vec<Fold>, V
 /// The case that a name with ending or channel number, or a path, stands for.
 fn near_name<'a>(name: &str, known: &BTreeSet<&'a str>) -> Option<&'a str> {
     let stem = case_name(Path::new(name));
-    let without_channel = match stem.rsplit_once('_') {
-        Some((head, digits)) if digits.len() == 4 => head,
-        _ => &stem,
-    };
+    let without_channel = channel_of(&stem).map_or(stem.as_str(), |(case, _)| case);
     [stem.as_str(), without_channel].into_iter().find_map(|n| known.get(n)).copied()
 }
 

@@ -1,6 +1,6 @@
 //! Puts the validation cases of a run's folds together.
 
-use crate::data::dataset::case_name;
+use crate::data::names::case_name;
 use crate::metrics::summary::{CaseMetrics, Summary};
 use crate::run::{CheckpointKind, RunConfig, checkpoint_path, fold_folder};
 use crate::{Error, Result};

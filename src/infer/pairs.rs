@@ -1,11 +1,9 @@
 //! Which prediction belongs to which reference.
 
-use crate::data::dataset::case_name;
+use crate::data::names::{Listing, case_name, is_volume};
 use crate::error::{Error, Result};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-
-/// File endings of volumes; `.img` is named by its `.hdr`.
-const ENDINGS: [&str; 3] = [".nii.gz", ".nii", ".hdr"];
 
 /// Pairs of prediction and reference: two files, or all volumes of a folder (`.nii.gz`, `.nii`,
 /// `.hdr` with `.img`), in order, with the reference of the same name, whose ending may differ.
@@ -15,12 +13,13 @@ const ENDINGS: [&str; 3] = [".nii.gz", ".nii", ".hdr"];
 /// [`Error::Input`] when there is nothing to pair, or two predictions have one reference.
 pub fn pairs(prediction: &Path, reference: &Path) -> Result<Vec<(PathBuf, PathBuf)>> {
     if prediction.is_file() {
-        let reference =
-            if reference.is_dir() { partner(prediction, reference) } else { reference.to_owned() };
+        let reference = match reference.is_dir() {
+            true => partner(prediction, reference, &references(reference)?),
+            false => reference.to_owned(),
+        };
         return Ok(vec![(prediction.to_owned(), reference)]);
     }
-    let entries =
-        std::fs::read_dir(prediction).map_err(|e| Error::io("read folder", prediction, e))?;
+    let found = Listing::of(prediction).map_err(|e| Error::io("read folder", prediction, e))?;
     if !reference.is_dir() {
         return Err(Error::Input(format!(
             "'{}' is a folder but '{}' is not; give the folder of the references",
@@ -28,17 +27,12 @@ pub fn pairs(prediction: &Path, reference: &Path) -> Result<Vec<(PathBuf, PathBu
             reference.display()
         )));
     }
-    let mut list = Vec::new();
-    for entry in entries {
-        let path = entry.map_err(|e| Error::io("read folder", prediction, e))?.path();
-        let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-        let volume = ENDINGS.iter().any(|ending| name.ends_with(ending));
-        if volume && !name.starts_with('.') && path.is_file() {
-            let partner = partner(&path, reference);
-            list.push((path, partner));
-        }
+    let references = references(reference)?;
+    let mut list: Vec<(PathBuf, PathBuf)> = Vec::new();
+    for path in found.volumes {
+        let partner = partner(&path, reference, &references);
+        list.push((path, partner));
     }
-    list.sort();
     if list.is_empty() {
         return Err(Error::Input(format!(
             "'{}' holds no .nii, .nii.gz or .hdr file to evaluate",
@@ -57,13 +51,19 @@ pub fn pairs(prediction: &Path, reference: &Path) -> Result<Vec<(PathBuf, PathBu
     Ok(list)
 }
 
+/// The volumes of a folder by their case.
+fn references(folder: &Path) -> Result<BTreeMap<String, PathBuf>> {
+    let found = Listing::of(folder).map_err(|e| Error::io("read folder", folder, e))?;
+    Ok(found.volumes.into_iter().rev().map(|path| (case_name(&path), path)).collect())
+}
+
 /// The reference of a prediction in a folder: of the same name, or of another ending.
-fn partner(prediction: &Path, folder: &Path) -> PathBuf {
+fn partner(prediction: &Path, folder: &Path, references: &BTreeMap<String, PathBuf>) -> PathBuf {
     let same = folder.join(prediction.file_name().unwrap_or_default());
-    let name = case_name(prediction);
-    let others = ENDINGS.map(|ending| folder.join(format!("{name}{ending}")));
-    let found = others.into_iter().find(|path| !same.is_file() && path.is_file());
-    found.unwrap_or(same)
+    match is_volume(&same) {
+        true => same,
+        false => references.get(&case_name(prediction)).cloned().unwrap_or(same),
+    }
 }
 
 /// The error of a pair whose reference is not there.

@@ -6,8 +6,9 @@ use super::output::{
 };
 use super::predictor::{Predictor, WindowOptions};
 use crate::data::Axes;
-use crate::data::inputs::find_all_images;
+use crate::data::inputs::{Inputs, find_images};
 use crate::data::labels::Labels;
+use crate::data::names::{are_numbered, case_name, ending_of, file_name};
 use crate::data::preprocess::{PreparedImage, prepare_image};
 use crate::data::{Case, Preprocessing};
 use crate::error::{Error, Result};
@@ -158,7 +159,11 @@ pub fn predict(
             )));
         }
     }
-    let cases = find_all_images(&options.inputs, channels)?;
+    let split = RunConfig::read(&options.runs[0])?.split;
+    let names = split.iter().flat_map(|fold| fold.train.iter().chain(&fold.val));
+    let numbered = are_numbered(names.map(String::as_str));
+    let Inputs { cases, notes } = find_images(&options.inputs, channels, numbered)?;
+    notes.iter().for_each(|note| log(note));
     // Before the output folder is made, so that a wrong device leaves nothing behind.
     let (gpu, variant) = tuning::open(&options.adapter, options.checked_shaders)?;
     let targets = targets(options, &cases)?;
@@ -325,8 +330,7 @@ impl Job<'_> {
 
 /// The file of a case's probabilities, beside its labels.
 fn beside(target: &Path) -> PathBuf {
-    target
-        .with_file_name(format!("{}_probabilities.nii.gz", crate::data::dataset::case_name(target)))
+    target.with_file_name(format!("{}_probabilities.nii.gz", case_name(target)))
 }
 
 /// The prediction of several groups: the mean of their probabilities, each as often as it has
@@ -447,8 +451,7 @@ fn chosen_folds(run: &Path, options: &PredictOptions) -> Result<Vec<FoldId>> {
 /// The files to write, one a case; makes the folder.
 fn targets(options: &PredictOptions, cases: &[Case]) -> Result<Vec<PathBuf>> {
     let output = &options.output;
-    let name = output.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-    let is_file = (name.ends_with(".nii.gz") || name.ends_with(".nii")) && !output.is_dir();
+    let is_file = ending_of(&file_name(output)).starts_with(".nii") && !output.is_dir();
     if is_file && cases.len() > 1 {
         return Err(Error::Usage(format!(
             "-o '{}' is one file, but -i holds {} cases; give a folder",

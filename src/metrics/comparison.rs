@@ -2,7 +2,7 @@
 
 use super::statistics::{Paired, mean};
 use super::summary::{CaseMetrics, Metrics, Number, Summary};
-use crate::data::dataset::case_name;
+use crate::data::names::case_name;
 use crate::{Error, Result};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;

@@ -1,10 +1,11 @@
 //! What the input of a preview stands for: an image with or without labels.
 
-use crate::data::dataset::{Case, Dataset, case_name};
+use crate::data::dataset::{Case, Dataset, folder_of};
 use crate::data::labels::Labels;
+use crate::data::names::case_name;
 use crate::data::nifti::read_header;
 use crate::data::preprocess::{PreparedImage, prepare_labelled};
-use crate::data::{Header, Preprocessing};
+use crate::data::{Header, Normalisation, Preprocessing};
 use crate::error::{Error, Result};
 use std::path::{Path, PathBuf};
 
@@ -34,7 +35,8 @@ pub(super) fn open(
     if let Some((dataset, found)) = in_dataset(input, case)? {
         let label = label.map_or(found.label.clone(), |l| Some(l.to_owned()));
         let known = dataset.labels.clone();
-        let source = load(found.name, &found.images, &dataset.ct_channels(), label, known, by)?;
+        let how = (dataset.normalisation(), dataset.reorient);
+        let source = load(found.name, &found.images, how, label, known, by)?;
         return Ok(Source { channel_names: dataset.modalities, ..source });
     }
     if let Some(case) = case {
@@ -46,12 +48,13 @@ pub(super) fn open(
     let channels = read_header(input)?.channels;
     let images = [input.to_owned()];
     let label = label.map(Path::to_owned);
-    load(case_name(input), &images, &vec![false; channels], label, Labels::default(), by)
+    let how = (vec![Normalisation::Zscore; channels], false);
+    load(case_name(input), &images, how, label, Labels::default(), by)
 }
 
 /// The case of a data set, if `input` is one or lies in one.
 fn in_dataset(input: &Path, case: Option<&str>) -> Result<Option<(Dataset, Case)>> {
-    if input.is_dir() {
+    if folder_of(input).is_dir() {
         let dataset = Dataset::open(input)?;
         let found = match case {
             None => dataset.cases[0].clone(),
@@ -88,21 +91,21 @@ fn in_dataset(input: &Path, case: Option<&str>) -> Result<Option<(Dataset, Case)
 fn load(
     name: String,
     images: &[PathBuf],
-    ct: &[bool],
+    (normalisation, reorient): (Vec<Normalisation>, bool),
     label: Option<PathBuf>,
     known: Labels,
     by: Option<&Preprocessing>,
 ) -> Result<Source> {
-    let channels = ct.len();
-    if let Some(by) = by.filter(|by| !by.ct.is_empty() && by.ct.len() != channels) {
+    let channels = normalisation.len();
+    let count = |by: &Preprocessing| by.ct.len().max(by.normalisation.len());
+    if let Some(count) = by.map(count).filter(|&count| count > 0 && count != channels) {
         return Err(Error::Input(format!(
-            "the normalisation to repeat is for {} channels, but '{name}' has {channels}; give a \
-             case of the same data set",
-            by.ct.len()
+            "the normalisation to repeat is for {count} channels, but '{name}' has {channels}; give \
+             a case of the same data set"
         )));
     }
     let (image, labels, preprocessing) =
-        prepare_labelled(images, label.as_deref(), ct, known.ignore(), by)?;
+        prepare_labelled(images, label.as_deref(), &normalisation, reorient, known.ignore(), by)?;
     let header = image.origin.prepared_header(preprocessing.axes, image.shape);
     let labels = labels.into_iter().map(u32::from).collect();
     Ok(Source { name, image, header, labels, channel_names: Vec::new(), known, preprocessing })

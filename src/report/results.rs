@@ -1,6 +1,6 @@
 //! Metrics of a fold's validation cases, in the order in which they are read.
 
-use crate::data::dataset::case_name;
+use crate::data::names::case_name;
 use crate::metrics::Summary;
 use crate::metrics::summary::{CaseMetrics, Metrics};
 use std::path::Path;

@@ -360,7 +360,7 @@ pub fn plan(
     let (gpu, variant) = tuning::open(&options.adapter, options.checked_shaders)?;
     let how = PrepareOptions {
         threads: options.threads,
-        reorient: options.reorient,
+        reorient: options.reorient || dataset.reorient,
         ..PrepareOptions::default()
     };
     let fingerprint = preprocess::survey(&dataset, &dataset.cases, &how, &mut |progress| {

@@ -88,8 +88,11 @@ impl Setup {
         // Before any case is read and anything is written, so that a wrong device leaves nothing
         // behind.
         let (mut gpu, variant) = tuning::open(&options.adapter, options.checked_shaders)?;
+        for remark in &dataset.remarks {
+            report(Event::Note(&remark.line()));
+        }
         let settled = |kind: check::Kind| match kind {
-            check::Kind::Orientation => options.reorient,
+            check::Kind::Orientation => options.reorient || dataset.reorient,
             // Who names the axes has thought of the sides.
             check::Kind::Sides => options.mirror != Axes::ALL || searcher.name() == "none",
             _ => false,
@@ -114,7 +117,7 @@ impl Setup {
         let how = PrepareOptions {
             threads: options.threads,
             spacing_mm: options.spacing_mm,
-            reorient: options.reorient,
+            reorient: options.reorient || dataset.reorient,
             cache: Some(options.cache.clone().unwrap_or_else(|| options.out.join("cache"))),
             memory_bytes: options.host_memory_bytes,
         };

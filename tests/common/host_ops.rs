@@ -23,6 +23,7 @@ pub fn run_zscore(golden: &Golden) -> Outcome {
                 axes: [0, 1, 2],
                 nonzero_mask,
                 ct: vec![],
+                normalisation: vec![],
             };
             normalise(&mut values, voxels, &by);
             golden.check(name, &values)?;

@@ -4,7 +4,7 @@ use crate::common::{Raw, gzip, sentence};
 use asng_wgpu::data::check::{check, quick};
 use asng_wgpu::data::demo::{DemoKind, DemoSize, demo_case, write_demo};
 use asng_wgpu::data::preprocess::prepare_all;
-use asng_wgpu::data::{Dataset, split};
+use asng_wgpu::data::{Dataset, Normalisation, split};
 use proptest::prelude::*;
 use std::path::Path;
 
@@ -45,7 +45,8 @@ fn three_layouts() {
         json(dir.path(), text);
         let d = Dataset::open(dir.path()).unwrap();
         assert_eq!(d.cases.iter().map(|c| c.name.as_str()).collect::<Vec<_>>(), ["a", "b"]);
-        assert_eq!((d.labels.names().join(","), d.is_ct), ("background,a".to_string(), ct));
+        assert_eq!(d.labels.names().join(","), "background,a");
+        assert_eq!(d.normalisation()[0] == Normalisation::Ct, ct);
         let p = prepare_all(&d, &d.cases, 1).unwrap();
         assert_eq!(p.preprocessing.ct.len(), usize::from(ct));
         assert_eq!(p.preprocessing.nonzero_mask, !ct);
@@ -179,32 +180,40 @@ fn demo_opens_and_prepares() {
     }
 }
 
+/// The cases that inputs name, for a run whose cases have ordinary names.
+fn images(
+    inputs: &[std::path::PathBuf],
+    channels: usize,
+) -> asng_wgpu::Result<Vec<asng_wgpu::data::Case>> {
+    asng_wgpu::data::inputs::find_images(inputs, channels, false).map(|found| found.cases)
+}
+
 #[test]
 fn inputs_in_either_layout() {
-    use asng_wgpu::data::inputs::find_images;
     let dir = tempfile::tempdir().unwrap();
     let touch = |n: &str| std::fs::write(dir.path().join(n), b"x").unwrap();
-    sentence(find_images(dir.path(), 1), dir.path());
-    sentence(find_images(&dir.path().join("no"), 1), &dir.path().join("no"));
+    sentence(images(&[dir.path().to_owned()], 1), dir.path());
+    sentence(images(&[dir.path().join("no").to_owned()], 1), &dir.path().join("no"));
     for n in ["b_0000.nii.gz", "b_0001.nii.gz", "a_0000.nii.gz", "a_0001.nii.gz", "._a_0000.nii.gz"]
     {
         touch(n);
     }
-    let found = find_images(dir.path(), 2).unwrap();
+    let found = images(&[dir.path().to_owned()], 2).unwrap();
     assert_eq!(
         found.iter().map(|c| (c.name.as_str(), c.images.len())).collect::<Vec<_>>(),
         [("a", 2), ("b", 2)]
     );
-    let one = find_images(&dir.path().join("a_0000.nii.gz"), 2).unwrap();
+    let one = images(&[dir.path().join("a_0000.nii.gz").to_owned()], 2).unwrap();
     assert_eq!((one[0].name.as_str(), one[0].images.len()), ("a", 2));
-    sentence(find_images(dir.path(), 3), dir.path());
+    sentence(images(&[dir.path().to_owned()], 3), dir.path());
     touch("la_007.nii.gz");
-    assert_eq!(find_images(dir.path(), 1).unwrap().len(), 5);
+    // With one channel the second is none, and a file without channel number is no case.
+    let one = images(&[dir.path().to_owned()], 1).unwrap();
+    assert_eq!(one.iter().map(|c| c.name.as_str()).collect::<Vec<_>>(), ["a", "b"]);
 }
 
 #[test]
 fn inputs_by_list_and_several_together() {
-    use asng_wgpu::data::inputs::{find_all_images, find_images};
     let dir = tempfile::tempdir().unwrap();
     let at = |n: &str| dir.path().join(n);
     std::fs::create_dir(at("more")).unwrap();
@@ -217,20 +226,20 @@ fn inputs_by_list_and_several_together() {
     let list = at("list.txt");
     // The first channel stands for all; a channel named twice counts once.
     std::fs::write(&list, "# two\r\nb_0000.nii.gz\r\n\nb_0001.nii.gz\n  more  \n").unwrap();
-    assert_eq!(names(&find_images(&list, 2).unwrap()), ["a 2", "b 2"]);
-    let both = find_all_images(&[at("b_0000.nii.gz"), at("more")], 2).unwrap();
+    assert_eq!(names(&images(&[list.to_owned()], 2).unwrap()), ["a 2", "b 2"]);
+    let both = images(&[at("b_0000.nii.gz"), at("more")], 2).unwrap();
     assert_eq!(names(&both), ["a 2", "b 2"]);
-    assert_eq!(names(&find_all_images(&[at("c.nii"), list.clone()], 1).unwrap()).len(), 5);
+    assert_eq!(names(&images(&[at("c.nii"), list.clone()], 1).unwrap()).len(), 5);
     std::fs::write(&list, "nowhere.nii.gz\n").unwrap();
-    assert!(sentence(find_images(&list, 2), &list).contains("nowhere.nii.gz"));
+    assert!(sentence(images(&[list.to_owned()], 2), &list).contains("nowhere.nii.gz"));
     std::fs::write(&list, "# nothing\n").unwrap();
-    assert!(sentence(find_images(&list, 2), &list).contains("names no file"));
+    assert!(sentence(images(&[list.to_owned()], 2), &list).contains("names no file"));
     std::fs::write(at("more/c.nii"), b"x").unwrap();
-    let e = find_all_images(&[at("c.nii"), at("more/c.nii")], 1).unwrap_err().to_string();
+    let e = images(&[at("c.nii"), at("more/c.nii")], 1).unwrap_err().to_string();
     assert!(e.contains("two files of the case 'c'"), "{e}");
-    assert!(find_all_images(&[], 1).is_err());
+    assert!(images(&[], 1).is_err());
     std::fs::write(at("scan_2023.nii"), b"x").unwrap();
-    assert_eq!(names(&find_images(&at("scan_2023.nii"), 1).unwrap()), ["scan_2023 1"]);
+    assert_eq!(names(&images(&[at("scan_2023.nii").to_owned()], 1).unwrap()), ["scan_2023 1"]);
 }
 
 #[test]

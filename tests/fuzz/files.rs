@@ -130,6 +130,7 @@ fn damaged_volumes() {
         axes: [1, 0, 2],
         nonzero_mask: true,
         ct: Vec::new(),
+        normalisation: Vec::new(),
     };
     let each = count(2400) / 3;
     let plain = volume("plain.nii");

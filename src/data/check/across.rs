@@ -5,7 +5,6 @@ use super::finding::{Finding, Kind, Severity, how_many};
 use crate::data::nifti::geometry_notes;
 use crate::data::split::Fold;
 use std::collections::BTreeMap;
-use std::path::Path;
 
 /// A spacing this many times larger or smaller than the median is an outlier.
 const OUTLIER: f64 = 2.0;
@@ -172,25 +171,4 @@ fn equal_labels(cases: &[CaseFacts]) -> Vec<Finding> {
             Finding::new(Severity::Warning, Kind::Duplicate, what, remedy).of_case(names[0])
         })
         .collect()
-}
-
-/// Image and label files in `folder` of `dir` that no case uses, as one warning.
-pub(super) fn unused(dir: &Path, folder: &str, used: &[&Path]) -> Option<Finding> {
-    use crate::data::dataset::case_name;
-    let stem = |p: &Path| (p.parent().map(Path::to_path_buf), case_name(p));
-    let used: std::collections::BTreeSet<_> = used.iter().map(|p| stem(p)).collect();
-    let mut names: Vec<String> = std::fs::read_dir(dir.join(folder))
-        .ok()?
-        .filter_map(|entry| entry.ok().map(|e| e.path()))
-        .filter(|p| crate::data::inputs::is_image(p) && !used.contains(&stem(p)))
-        .filter_map(|p| p.file_name().map(|n| n.to_string_lossy().into_owned()))
-        .collect();
-    names.sort();
-    if names.is_empty() {
-        return None;
-    }
-    let verb = if names.len() > 1 { "are" } else { "is" };
-    let what = format!("{} in {folder} {verb} part of no case", how_many("file", &names));
-    let remedy = "list it in dataset.json with image and label map, or remove it";
-    Some(Finding::new(Severity::Warning, Kind::UnusedFile, what, remedy))
 }

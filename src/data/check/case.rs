@@ -3,10 +3,12 @@
 
 use super::finding::{Finding, Kind, Severity};
 use crate::Error;
+use crate::data::channels::Normalisation;
 use crate::data::dataset::Case;
 use crate::data::nifti::{
     Aspect, Form, Header, for_each_chunk, label_advice, read_header, voxel_name,
 };
+use crate::data::preprocess::rgb_fault;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -153,7 +155,7 @@ fn label_differences(case: &str, image: &Header, path: &Path, label: &Header) ->
         let what = format!("does not lie on its image's grid: {}", difference.phrase);
         let remedy = match severity {
             Severity::Error => "resample the label map onto the image's grid",
-            Severity::Warning => "copy the image's header if the voxels belong together",
+            _ => "copy the image's header if the voxels belong together",
         };
         Finding::new(severity, kind, what, remedy).of_case(case).of_file(path)
     };
@@ -161,14 +163,17 @@ fn label_differences(case: &str, image: &Header, path: &Path, label: &Header) ->
 }
 
 /// Reads all files of a case.
-pub(super) fn examine(case: &Case, channels: usize, test: bool) -> CaseFacts {
-    let (headers, mut findings) = read_headers(case, channels);
+pub(super) fn examine(case: &Case, normalisation: &[Normalisation], test: bool) -> CaseFacts {
+    let (headers, mut findings) = read_headers(case, normalisation.len());
     let mut channel_facts = Vec::new();
     for (path, header) in &headers.images {
         match scan_image(path, header) {
             Ok((facts, found)) => {
+                let first = channel_facts.len();
+                let colours =
+                    colours(path, &facts, &normalisation[first.min(normalisation.len())..]);
+                findings.extend(found.into_iter().chain(colours).map(|f| f.of_case(&case.name)));
                 channel_facts.extend(facts);
-                findings.extend(found.map(|f| f.of_case(&case.name)));
             }
             Err(error) => findings.push(unreadable(&case.name, path, &error)),
         }
@@ -185,6 +190,22 @@ pub(super) fn examine(case: &Case, channels: usize, test: bool) -> CaseFacts {
         }
     }
     CaseFacts { name: case.name.clone(), test, headers, channels: channel_facts, label, findings }
+}
+
+/// A finding if a channel of a file that should hold colours does not; `normalisation`: of its
+/// channels.
+fn colours(
+    path: &Path,
+    channels: &[ChannelFacts],
+    normalisation: &[Normalisation],
+) -> Option<Finding> {
+    let rgb = |(_, by): &(&ChannelFacts, &Normalisation)| **by == Normalisation::RgbTo01;
+    let pairs = channels.iter().zip(normalisation).filter(rgb);
+    let fault = pairs.filter(|(c, _)| c.range.0 <= c.range.1).find_map(|(c, _)| {
+        let (low, high) = c.range;
+        rgb_fault(low, high)
+    })?;
+    Some(Finding::from_sentence(Severity::Error, Kind::Intensities, &fault).of_file(path))
 }
 
 /// A finding if one or all channels have one value everywhere.

@@ -13,6 +13,8 @@ pub enum Severity {
     Error,
     /// Worth a look.
     Warning,
+    /// Good to know.
+    Note,
 }
 
 impl fmt::Display for Severity {
@@ -20,6 +22,7 @@ impl fmt::Display for Severity {
         f.write_str(match self {
             Self::Error => "error",
             Self::Warning => "warning",
+            Self::Note => "note",
         })
     }
 }
@@ -48,6 +51,8 @@ pub enum Kind {
     Channels,
     /// NaN or infinite voxels.
     NotFinite,
+    /// Values that the channel's normalisation does not allow.
+    Intensities,
     /// An image with one value everywhere.
     Constant,
     /// Label values that dataset.json does not list.

@@ -13,8 +13,9 @@ pub use labels::LabelSuggestion;
 pub use quick::quick;
 pub use summary::{ChannelSummary, LabelSummary, Spread, Summary};
 
-use super::dataset::{Case, Dataset, Inspection};
-use super::inputs::find_images;
+use super::dataset::{Case, Dataset, Inspection, Remark, Topic, folder_of};
+use super::inputs::{Inputs, find_images};
+use super::names::{Listing, are_numbered, case_name};
 use super::patients::{PATIENT_FILES, patients};
 use super::split::{self, Fold, SPLITS_FILE};
 use crate::{Error, Result};
@@ -57,12 +58,13 @@ impl Report {
         }
         // Stable: within a severity the order of the checks stays.
         findings.sort_by_key(|f| f.severity);
-        let errors = findings.iter().filter(|f| f.severity == Severity::Error).count();
+        let count = |severity| findings.iter().filter(|f| f.severity == severity).count();
+        let (errors, warnings) = (count(Severity::Error), count(Severity::Warning));
         Self {
             version: REPORT_VERSION,
             dataset: dir.to_path_buf(),
             errors,
-            warnings: findings.len() - errors,
+            warnings,
             findings,
             summary,
         }
@@ -83,6 +85,8 @@ pub fn check(
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().map_err(|e| {
         Error::Usage(format!("cannot start {threads} threads ({e}); use fewer with --threads"))
     })?;
+    let dir = folder_of(dir);
+    let dir = dir.as_path();
     let inspection = match Dataset::inspect(dir) {
         Ok(inspection) => inspection,
         Err(error) if !dir.is_dir() => return Err(error),
@@ -94,7 +98,8 @@ pub fn check(
     };
     let dataset = &inspection.dataset;
     let mut findings = of_dataset_json(&inspection);
-    let test_cases = test_cases(dir, dataset.modalities.len(), &mut findings);
+    let numbered = are_numbered(dataset.cases.iter().map(|case| case.name.as_str()));
+    let test_cases = test_cases(dir, dataset.modalities.len(), numbered, &mut findings);
     let tasks: Vec<(&Case, bool)> = dataset
         .cases
         .iter()
@@ -102,8 +107,9 @@ pub fn check(
         .chain(test_cases.iter().map(|c| (c, true)))
         .collect();
     let done = AtomicUsize::new(0);
+    let normalisation = dataset.normalisation();
     let read = |&(case, test): &(&Case, bool)| {
-        let facts = examine(case, dataset.modalities.len(), test);
+        let facts = examine(case, &normalisation, test);
         progress(done.fetch_add(1, Ordering::Relaxed) + 1, tasks.len(), &case.name);
         facts
     };
@@ -121,12 +127,24 @@ pub fn check(
     findings.extend(unsearchable(dataset, &folds));
     findings.extend(across::duplicates(&cases, dataset.modalities.len(), &folds));
     findings.extend(labels::sides(&dataset.labels));
-    findings.extend(unused(dataset));
+    findings.extend(inspection.dataset.remarks.iter().map(of_remark));
     let summary = Summary::of(&cases, &inspection, suggestion);
     Ok(Report::new(dir, findings, Some(summary)))
 }
 
-/// What is wrong with `dataset.json` and the files it stands for.
+/// What is noteworthy about `dataset.json` and the folders.
+fn of_remark(remark: &Remark) -> Finding {
+    let (severity, kind) = match remark.topic {
+        Topic::Json => (Severity::Warning, Kind::DatasetJson),
+        Topic::UnknownKey | Topic::Layout => (Severity::Note, Kind::DatasetJson),
+        Topic::UnusedVolume => (Severity::Warning, Kind::UnusedFile),
+        Topic::OtherFile => (Severity::Note, Kind::UnusedFile),
+        Topic::Splits => (Severity::Note, Kind::Splits),
+    };
+    Finding::from_sentence(severity, kind, &remark.sentence)
+}
+
+/// What is wrong with `dataset.json` and the files it lists.
 fn of_dataset_json(inspection: &Inspection) -> Vec<Finding> {
     let file = inspection.dataset.dir.join("dataset.json");
     let error =
@@ -158,19 +176,26 @@ fn of_dataset_json(inspection: &Inspection) -> Vec<Finding> {
 }
 
 /// The cases of imagesTs, with label maps of labelsTs where these are.
-fn test_cases(dir: &Path, channels: usize, findings: &mut Vec<Finding>) -> Vec<Case> {
+fn test_cases(
+    dir: &Path,
+    channels: usize,
+    numbered: bool,
+    findings: &mut Vec<Finding>,
+) -> Vec<Case> {
     let folder = dir.join("imagesTs");
-    let holds_images = std::fs::read_dir(&folder)
-        .is_ok_and(|list| list.flatten().any(|e| super::inputs::is_image(&e.path())));
-    if !holds_images {
+    if Listing::of(&folder).is_ok_and(|found| found.volumes.is_empty()) || !folder.is_dir() {
         return Vec::new();
     }
-    match find_images(&folder, channels.max(1)) {
-        Ok(mut cases) => {
+    let labels = Listing::of(&dir.join("labelsTs")).unwrap_or_default().volumes;
+    let label = |case: &str| labels.iter().find(|path| case_name(path) == case).cloned();
+    let warning = |s: &String| Finding::from_sentence(Severity::Warning, Kind::UnusedFile, s);
+    match find_images(std::slice::from_ref(&folder), channels.max(1), numbered) {
+        Ok(Inputs { mut cases, notes }) => {
             for case in &mut cases {
-                let label = |ending: &str| dir.join("labelsTs").join(case.name.clone() + ending);
-                case.label = [".nii.gz", ".nii"].map(label).into_iter().find(|p| p.is_file());
+                case.label = label(&case.name);
             }
+            let notes = notes.iter().map(|n| n.trim_start_matches("warning: ").to_owned());
+            findings.extend(notes.map(|n| warning(&n)));
             cases
         }
         Err(error) => {
@@ -249,18 +274,4 @@ fn unsearchable(dataset: &Dataset, folds: &[Fold]) -> Vec<Finding> {
     let sentences = split::unsearchable(folds, split);
     let finding = |s: &String| Finding::from_sentence(Severity::Warning, Kind::Splits, s);
     sentences.iter().map(finding).collect()
-}
-
-/// Files of the training folders that no case uses.
-fn unused(dataset: &Dataset) -> Vec<Finding> {
-    let used: Vec<&Path> = dataset
-        .cases
-        .iter()
-        .flat_map(|c| c.images.iter().chain(&c.label))
-        .map(PathBuf::as_path)
-        .collect();
-    ["imagesTr", "labelsTr"]
-        .into_iter()
-        .filter_map(|folder| across::unused(&dataset.dir, folder, &used))
-        .collect()
 }

@@ -3,6 +3,7 @@
 use super::across;
 use super::case::CaseFacts;
 use super::labels::LabelSuggestion;
+use crate::data::channels::Normalisation;
 use crate::data::dataset::Inspection;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -47,6 +48,8 @@ pub(super) fn median(mut values: Vec<f64>) -> f64 {
 pub struct ChannelSummary {
     /// Name by dataset.json.
     pub name: String,
+    /// How it is normalised, by its name.
+    pub normalisation: Normalisation,
     /// Least finite value, if there is one.
     pub min: Option<f64>,
     /// Greatest finite value.
@@ -114,8 +117,11 @@ impl Summary {
 fn channels(cases: &[&CaseFacts], names: &[String]) -> Vec<ChannelSummary> {
     // Where a file could not be read, its channels are unknown, and so is their order.
     let whole = cases.iter().filter(|c| c.channels.len() == names.len());
-    let mut summaries: Vec<ChannelSummary> =
-        names.iter().map(|n| ChannelSummary { name: n.clone(), min: None, max: None }).collect();
+    let empty = |name: &String| {
+        let normalisation = Normalisation::of_name(name);
+        ChannelSummary { name: name.clone(), normalisation, min: None, max: None }
+    };
+    let mut summaries: Vec<ChannelSummary> = names.iter().map(empty).collect();
     for case in whole {
         for (summary, channel) in summaries.iter_mut().zip(&case.channels) {
             let (low, high) = channel.range;

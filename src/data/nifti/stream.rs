@@ -2,6 +2,7 @@
 //! damaged.
 
 use super::header::Header;
+use crate::data::names::{ending_of, file_name, split_ending};
 use crate::{Error, Result};
 use flate2::bufread::GzDecoder;
 use std::fs::File;
@@ -22,17 +23,28 @@ pub fn files_of(path: &Path) -> Vec<PathBuf> {
 /// The header and image files of `path`: the same but for `.hdr`/`.img`, of
 /// which one may be compressed and the other not.
 fn file_pair(path: &Path) -> (PathBuf, PathBuf) {
-    let name = path.to_string_lossy();
-    let plain = name.strip_suffix(".gz").unwrap_or(&name);
-    let Some(stem) = plain.strip_suffix(".hdr").or_else(|| plain.strip_suffix(".img")) else {
+    let name = file_name(path);
+    let (stem, ending) = split_ending(&name);
+    if !ending_of(&name).starts_with(".hdr") {
         return (path.to_path_buf(), path.to_path_buf());
-    };
-    let compressed = plain.len() < name.len();
-    let part = |ending: &str| {
-        let (plain, packed) = (format!("{stem}{ending}"), format!("{stem}{ending}.gz"));
-        let (first, second) = if compressed { (packed, plain) } else { (plain, packed) };
-        let (first, second) = (PathBuf::from(first), PathBuf::from(second));
-        if !first.exists() && second.exists() { second } else { first }
+    }
+    let packed = ending.len() > ".hdr".len();
+    let capitals = ending.bytes().all(|b| !b.is_ascii_lowercase());
+    // The file that was named, then such as are spelt and packed as it is, then others.
+    let part = |kind: &str| {
+        let mut endings = [kind.to_owned(), format!("{kind}.gz")];
+        let mut spellings = [str::to_ascii_lowercase, str::to_ascii_uppercase];
+        if packed {
+            endings.reverse();
+        }
+        if capitals {
+            spellings.reverse();
+        }
+        let named = ending.to_ascii_lowercase().starts_with(kind).then(|| path.to_path_buf());
+        let like = spellings.iter().flat_map(|spelt| endings.iter().map(move |e| spelt(e)));
+        let like = like.map(|ending| path.with_file_name(format!("{stem}{ending}")));
+        let all: Vec<PathBuf> = named.into_iter().chain(like).collect();
+        all.iter().find(|path| path.exists()).or(all.first()).cloned().unwrap_or_default()
     };
     (part(".hdr"), part(".img"))
 }

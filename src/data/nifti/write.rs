@@ -2,6 +2,7 @@
 
 use super::datatype::DataType;
 use super::header::Header;
+use crate::data::names::{ending_of, file_name};
 use crate::{Error, Result, files};
 use flate2::{Compression, write::GzEncoder};
 use half::f16;
@@ -102,9 +103,9 @@ fn save<T: Copy>(
     values: &[T],
     encode: impl Fn(T, &mut Vec<u8>),
 ) -> Result<()> {
-    let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-    let gzip = name.ends_with(".nii.gz");
-    if !gzip && !name.ends_with(".nii") {
+    let ending = ending_of(&file_name(path));
+    let gzip = ending == ".nii.gz";
+    if !gzip && ending != ".nii" {
         return Err(Error::Usage(format!(
             "cannot write '{}': the name must end in .nii.gz or .nii",
             path.display()

@@ -7,6 +7,7 @@
 
 use super::hold::Voxels;
 use super::{Fingerprint, Preprocessing};
+use crate::data::channels::Normalisation;
 use crate::data::dataset::Case;
 use crate::data::labels::Labels;
 use crate::data::nifti;
@@ -64,20 +65,19 @@ fn numbering(labels: &Labels) -> Vec<u8> {
     serde_json::to_vec(&(labels.values(), labels.ignore())).unwrap_or_default()
 }
 
-/// The file of a data set's fingerprint. `ct`: which channels are CT; `reorient`: as in
-/// [`Fingerprint`].
+/// The file of a data set's fingerprint. `normalisation` and `reorient`: as in [`Fingerprint`].
 pub(super) fn fingerprint_file(
     dir: &Path,
     cases: &[Case],
     contents: &[blake3::Hash],
-    ct: &[bool],
+    normalisation: &[Normalisation],
     labels: &Labels,
     reorient: bool,
 ) -> PathBuf {
     let contents: Vec<u8> = contents.iter().flat_map(|hash| *hash.as_bytes()).collect();
     let names = cases.iter().map(|c| c.name.as_str()).collect::<Vec<_>>().join("\n");
-    let ct: Vec<u8> = ct.iter().map(|&c| u8::from(c)).collect();
-    let sources = [names.as_bytes(), &contents, &ct, &numbering(labels), &[u8::from(reorient)]];
+    let kinds: Vec<u8> = normalisation.iter().map(|&by| by as u8).collect();
+    let sources = [names.as_bytes(), &contents, &kinds, &numbering(labels), &[u8::from(reorient)]];
     named(dir, "fingerprint", "json", &sources)
 }
 

@@ -3,6 +3,7 @@
 
 use super::normalise::percentile;
 use super::{Intensities, LoadedImage, Preprocessing};
+use crate::data::channels::Normalisation;
 use crate::{Error, Result, host};
 use serde::{Deserialize, Serialize};
 
@@ -38,21 +39,27 @@ pub struct Fingerprint {
     /// A CT channel's intensities over every tenth foreground voxel of each case; `None` for
     /// other channels.
     pub ct: Vec<Option<Intensities>>,
+    /// How each channel is normalised; by its name, so that no file needs to keep it.
+    #[serde(skip)]
+    pub normalisation: Vec<Normalisation>,
 }
 
 impl Fingerprint {
     /// Of one image by itself; `inside`: which of its voxels are foreground.
-    pub fn of_image(image: &LoadedImage, inside: impl Fn(usize) -> bool, ct: &[bool]) -> Self {
+    pub fn of_image(
+        image: &LoadedImage,
+        inside: impl Fn(usize) -> bool,
+        normalisation: &[Normalisation],
+    ) -> Self {
         let case = CaseFacts {
             name: String::new(),
             shape: image.original_shape,
             crop_shape: image.shape,
             spacing_mm: image.spacing_mm,
         };
-        let values = foreground_values(image, inside, ct);
-        let of = |(values, &is_ct): (Vec<f32>, &bool)| is_ct.then(|| Intensities::of(values));
-        let ct = values.into_iter().zip(ct).map(of).collect();
-        Fingerprint { reorient: !image.turn.is_identity(), cases: vec![case], ct }
+        let ct = intensities(foreground_values(image, inside, normalisation), normalisation);
+        let (reorient, normalisation) = (!image.turn.is_identity(), normalisation.to_vec());
+        Fingerprint { reorient, cases: vec![case], ct, normalisation }
     }
 
     /// How to prepare the cases; to another spacing (D, H, W of the file, mm) if one is given.
@@ -63,13 +70,20 @@ impl Fingerprint {
         let removed = |c: &CaseFacts| 1.0 - volume(c.crop_shape) / volume(c.shape);
         let mean = self.cases.iter().map(removed).sum::<f64>() / self.cases.len().max(1) as f64;
         let ct = if self.ct.iter().any(Option::is_some) { self.ct.clone() } else { Vec::new() };
-        let only_ct = !ct.is_empty() && ct.iter().all(Option::is_some);
+        // Files say it only where earlier versions could not.
+        let plain = |by: &Normalisation| matches!(by, Normalisation::Zscore | Normalisation::Ct);
+        let normalisation = match self.normalisation.iter().all(plain) {
+            true => Vec::new(),
+            false => self.normalisation.clone(),
+        };
+        let masked = self.normalisation.contains(&Normalisation::Zscore);
         Preprocessing {
             spacing_mm: axes.map(|axis| target[axis]),
             reorient: self.reorient,
             axes,
-            nonzero_mask: !only_ct && mean > EMPTY_SHARE,
+            nonzero_mask: masked && mean > EMPTY_SHARE,
             ct,
+            normalisation,
         }
     }
 
@@ -106,14 +120,26 @@ impl Fingerprint {
 pub(super) fn foreground_values(
     image: &LoadedImage,
     inside: impl Fn(usize) -> bool,
-    ct: &[bool],
+    normalisation: &[Normalisation],
 ) -> Vec<Vec<f32>> {
     let planes = image.image.chunks_exact(image.shape.iter().product::<usize>().max(1));
-    let values = |(plane, &is_ct): (&[f32], &bool)| -> Vec<f32> {
+    let values = |(plane, by): (&[f32], &Normalisation)| -> Vec<f32> {
+        let is_ct = *by == Normalisation::Ct;
         let voxels = plane.iter().enumerate().filter(|(i, _)| is_ct && inside(*i));
         voxels.step_by(10).map(|(_, v)| *v).collect()
     };
-    planes.zip(ct).map(values).collect()
+    planes.zip(normalisation).map(values).collect()
+}
+
+/// The intensities of CT channels, of the values of each; `None` for other channels.
+pub(super) fn intensities(
+    values: Vec<Vec<f32>>,
+    normalisation: &[Normalisation],
+) -> Vec<Option<Intensities>> {
+    let of = |(values, by): (Vec<f32>, &Normalisation)| {
+        (*by == Normalisation::Ct).then(|| Intensities::of(values))
+    };
+    values.into_iter().zip(normalisation).map(of).collect()
 }
 
 /// Edges along the prepared axes of a crop (D, H, W of the file).
@@ -245,13 +271,22 @@ mod tests {
     fn empty_volumes_have_a_mask() {
         let full = case([10; 3], [1.0; 3]);
         let half = CaseFacts { crop_shape: [10, 10, 4], ..full.clone() };
-        let of = |cases: Vec<CaseFacts>, ct| {
-            Fingerprint { reorient: false, cases, ct }.preprocessing(None)
+        let of = |cases: Vec<CaseFacts>, ct, normalisation| {
+            Fingerprint { reorient: false, cases, ct, normalisation }.preprocessing(None)
         };
-        assert!(of(vec![half.clone()], vec![None]).nonzero_mask);
-        assert!(of(vec![half.clone(), full.clone()], vec![None]).nonzero_mask);
-        assert!(!of(vec![full], vec![None]).nonzero_mask);
+        let mri = |cases| of(cases, vec![None], vec![Normalisation::Zscore]);
+        assert!(mri(vec![half.clone()]).nonzero_mask);
+        assert!(mri(vec![half.clone(), full.clone()]).nonzero_mask);
+        assert!(!mri(vec![full]).nonzero_mask);
         let ct = Intensities { low: 0.0, high: 1.0, mean: 0.5, std: 0.1 };
-        assert!(!of(vec![half], vec![Some(ct)]).nonzero_mask);
+        let ct = of(vec![half.clone()], vec![Some(ct)], vec![Normalisation::Ct]);
+        assert!(!ct.nonzero_mask && ct.normalisation.is_empty());
+        // As in nnU-Net, other channels have no mask of their own.
+        for by in [Normalisation::NoNorm, Normalisation::RescaleTo01, Normalisation::RgbTo01] {
+            let plain = of(vec![half.clone()], vec![None], vec![by]);
+            assert!(!plain.nonzero_mask && plain.normalisation == [by]);
+            let both = of(vec![half.clone()], vec![None; 2], vec![by, Normalisation::Zscore]);
+            assert!(both.nonzero_mask);
+        }
     }
 }

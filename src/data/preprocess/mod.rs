@@ -16,12 +16,13 @@ mod prepare;
 pub use fingerprint::{CaseFacts, Fingerprint, coarse_axis_first, target_spacing};
 pub use hold::Voxels;
 pub use load::{LoadedImage, crop, load_image, nonzero_box};
-pub use normalise::{Intensities, normalise};
+pub use normalise::{Intensities, normalise, rgb_fault};
 pub use places::{FOREGROUND_SAMPLES, Places};
 pub use prepare::{
     PrepareOptions, Progress, prepare, prepare_all, prepare_image, prepare_labelled, survey,
 };
 
+use super::channels::Normalisation;
 use super::labels::Labels;
 use super::nifti::Header;
 use super::orientation::Turn;
@@ -46,6 +47,10 @@ pub struct Preprocessing {
     /// For a CT channel the intensities of the data set's foreground; `None` for others. Empty:
     /// no channel is CT.
     pub ct: Vec<Option<Intensities>>,
+    /// How each channel is normalised. Empty, as in files of earlier versions: CT channels by `ct`,
+    /// all others by z-score.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub normalisation: Vec<Normalisation>,
 }
 
 fn file_axes() -> [usize; 3] {
@@ -72,7 +77,28 @@ impl Preprocessing {
                 "the preprocessing has voxels of {spacing_mm:?} mm, but they must be larger than 0"
             )));
         }
+        let lacks =
+            |c: usize| self.normalisation(c) == Normalisation::Ct && self.intensities(c).is_none();
+        if let Some(c) = (0..self.normalisation.len()).find(|&c| lacks(c)) {
+            return Err(Error::Input(format!(
+                "the preprocessing has no intensities for channel {c}, which is CT"
+            )));
+        }
         Ok(())
+    }
+
+    /// How a channel is normalised.
+    pub fn normalisation(&self, channel: usize) -> Normalisation {
+        match (self.normalisation.get(channel), self.intensities(channel)) {
+            (Some(by), _) => *by,
+            (None, Some(_)) => Normalisation::Ct,
+            (None, None) => Normalisation::Zscore,
+        }
+    }
+
+    /// The data set's intensities of a CT channel.
+    pub fn intensities(&self, channel: usize) -> Option<Intensities> {
+        self.ct.get(channel).copied().flatten()
     }
 
     /// Values of one entry a file axis, put in the order of the prepared axes.

@@ -1,14 +1,18 @@
 //! From files to prepared images and cases.
 
 use super::cache::{self, Stored};
-use super::fingerprint::{check_prepared_size, foreground_values, prepared_shape, same_spacing};
+use super::fingerprint::{
+    check_prepared_size, foreground_values, intensities, prepared_shape, same_spacing,
+};
 use super::hold::{Held, Pool, Voxels};
 use super::load::{LoadedImage, bad, load_image};
-use super::normalise::{nonzero_mask, normalise_within};
-use super::{CaseFacts, Fingerprint, Intensities, Origin, Places, Prepared, PreparedCase};
+use super::normalise::{check_colours, nonzero_mask, normalise_within};
+use super::{CaseFacts, Fingerprint, Origin, Places, Prepared, PreparedCase};
 use super::{PreparedImage, Preprocessing, crop};
-use crate::data::dataset::{Case, Dataset, case_name};
+use crate::data::channels::Normalisation;
+use crate::data::dataset::{Case, Dataset};
 use crate::data::labels::{Labels, MOST_LABELS, is_foreground};
+use crate::data::names::case_name;
 use crate::data::nifti::{self, LabelVolume, voxel_name};
 use crate::data::orientation::Turn;
 use crate::data::resample::{Interpolation, resample_image, resample_labels, separate_axis};
@@ -54,6 +58,8 @@ pub fn prepare_image(
     by: &Preprocessing,
 ) -> Result<PreparedImage> {
     let loaded = load_image(images, channels, by.reorient)?;
+    let voxels = loaded.shape.iter().product();
+    check_colours(&loaded.image, voxels, |c| by.normalisation(c), images)?;
     check_size(&loaded, by, images.first())?;
     Ok(to_grid(loaded, by))
 }
@@ -128,6 +134,9 @@ fn load_case(dataset: &Dataset, case: &Case, reorient: bool) -> Result<LoadedCas
         )));
     };
     let image = load_image(&case.images, dataset.modalities.len(), reorient)?;
+    let by = dataset.normalisation();
+    let of = |c: usize| by.get(c).copied().unwrap_or_default();
+    check_colours(&image.image, image.shape.iter().product(), of, &case.images)?;
     let map = read_label_map(path, &image, &case.name)?;
     let labels = label_indices(path, &image, map, &dataset.labels)?;
     Ok(LoadedCase { image, labels })
@@ -179,19 +188,22 @@ fn label_indices(
 }
 
 /// Prepares an image and its label map (background everywhere, if there is none) by given
-/// parameters, or by those that a data set of this case alone would have, at its own spacing. `ct`:
-/// which channels are CT; `ignore`: the value of voxels whose label is unknown. Gives label values.
+/// parameters, or by those that a data set of this case alone would have, at its own spacing, with
+/// this normalisation of each channel; `ignore`: the value of voxels whose label is unknown. Gives
+/// label values.
 ///
 /// # Errors
 /// As [`load_image`]; a label map on another grid, or with more than 255 labels.
 pub fn prepare_labelled(
     images: &[PathBuf],
     label: Option<&Path>,
-    ct: &[bool],
+    normalisation: &[Normalisation],
+    reorient: bool,
     ignore: Option<u16>,
     by: Option<&Preprocessing>,
 ) -> Result<(PreparedImage, Vec<u16>, Preprocessing)> {
-    let image = load_image(images, ct.len(), by.is_some_and(|by| by.reorient))?;
+    let reorient = by.map_or(reorient, |by| by.reorient);
+    let image = load_image(images, normalisation.len(), reorient)?;
     let mut known = Labels::numbered(1);
     let indices = match label {
         Some(path) => {
@@ -215,9 +227,11 @@ pub fn prepare_labelled(
     };
     let by = match by {
         Some(by) => by.clone(),
-        None => Fingerprint::of_image(&image, |i| is_foreground(indices[i]), ct)
+        None => Fingerprint::of_image(&image, |i| is_foreground(indices[i]), normalisation)
             .preprocessing(Some(image.spacing_mm)),
     };
+    let voxels = image.shape.iter().product();
+    check_colours(&image.image, voxels, |c| by.normalisation(c), images)?;
     check_size(&image, &by, images.first())?;
     let image = to_grid(image, &by);
     let indices = labels_to_grid(indices, &image.origin, image.shape, &by);
@@ -233,9 +247,14 @@ struct Facts {
     kept: Option<LoadedCase>,
 }
 
-fn facts(case: &Case, loaded: LoadedCase, ct: &[bool], room: &AtomicU64) -> Facts {
+fn facts(
+    case: &Case,
+    loaded: LoadedCase,
+    normalisation: &[Normalisation],
+    room: &AtomicU64,
+) -> Facts {
     let image = &loaded.image;
-    let ct = foreground_values(image, |i| is_foreground(loaded.labels[i]), ct);
+    let ct = foreground_values(image, |i| is_foreground(loaded.labels[i]), normalisation);
     let case = CaseFacts {
         name: case.name.clone(),
         shape: image.original_shape,
@@ -472,32 +491,37 @@ fn fingerprint(
     room: u64,
     workers: &mut Workers,
 ) -> Result<Surveyed> {
-    let ct = dataset.ct_channels();
+    let normalisation = dataset.normalisation();
     let labels = &dataset.labels;
-    let file = options
-        .cache
-        .as_ref()
-        .map(|dir| cache::fingerprint_file(dir, cases, contents, &ct, labels, options.reorient));
+    let file = options.cache.as_ref().map(|dir| {
+        cache::fingerprint_file(dir, cases, contents, &normalisation, labels, options.reorient)
+    });
     let known = file.as_deref().and_then(cache::read_fingerprint);
     if let Some(known) = known {
+        let known = Fingerprint { normalisation, ..known };
         return Ok(Surveyed { fingerprint: known, loaded: Vec::new(), remade: false });
     }
     // The prepared cases will want room while these are still there.
     let room = AtomicU64::new(room / 2);
     let found = workers.each("reading", cases.len(), |i| {
-        Ok(facts(&cases[i], load_case(dataset, &cases[i], options.reorient)?, &ct, &room))
+        Ok(facts(
+            &cases[i],
+            load_case(dataset, &cases[i], options.reorient)?,
+            &normalisation,
+            &room,
+        ))
     })?;
     let reorient = options.reorient;
-    let mut fingerprint = Fingerprint { reorient, cases: Vec::new(), ct: Vec::new() };
-    let mut values: Vec<Vec<f32>> = vec![Vec::new(); ct.len()];
+    let mut facts_of = Vec::new();
+    let mut values: Vec<Vec<f32>> = vec![Vec::new(); normalisation.len()];
     let mut loaded = Vec::new();
     for facts in found {
-        fingerprint.cases.push(facts.case);
+        facts_of.push(facts.case);
         values.iter_mut().zip(facts.ct).for_each(|(all, one)| all.extend(one));
         loaded.push(facts.kept);
     }
-    let of = |(values, &is_ct): (Vec<f32>, &bool)| is_ct.then(|| Intensities::of(values));
-    fingerprint.ct = values.into_iter().zip(&ct).map(of).collect();
+    let ct = intensities(values, &normalisation);
+    let fingerprint = Fingerprint { reorient, cases: facts_of, ct, normalisation };
     let remade = file.as_ref().is_some_and(|file| file.exists());
     if let Some(file) = &file {
         cache::write_fingerprint(file, &fingerprint)?;
