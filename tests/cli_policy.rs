@@ -1,6 +1,8 @@
 //! `policy export`, `sample`, `show` and `plot` of the real binary.
 
 mod common_cli;
+#[path = "support/snapshot.rs"]
+mod snapshot;
 
 use asng_wgpu::search::distribution::Categorical;
 use asng_wgpu::search::file::{PolicyFile, VERSION};
@@ -8,7 +10,7 @@ use asng_wgpu::search::log::{PolicyLine, PolicyLog};
 use asng_wgpu::search::policy::Policy;
 use asng_wgpu::search::space::{Field, Space};
 use common_cli::{Folder, assert_well_formed, run_folder};
-use std::path::PathBuf;
+use snapshot::snapshot;
 
 /// A policy file of a small space of uneven rows, with or without the distribution.
 fn policy_file(f: &Folder, name: &str, with_theta: bool) {
@@ -28,22 +30,6 @@ fn policy_file(f: &Folder, name: &str, with_theta: bool) {
         run: "demo-1".into(),
     };
     file.write(&f.path(name)).unwrap();
-}
-
-/// Compares with a file of `tests/snapshots`, or writes it where ASNG_WGPU_SNAPSHOTS=write.
-fn snapshot(name: &str, text: &str) {
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/snapshots").join(name);
-    if std::env::var_os("ASNG_WGPU_SNAPSHOTS").is_some_and(|v| v == "write") {
-        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(&path, text).unwrap();
-    }
-    let stored = std::fs::read_to_string(&path).unwrap_or_default().replace("\r\n", "\n");
-    let differing = stored.lines().zip(text.lines()).position(|(a, b)| a != b);
-    assert!(
-        stored == text,
-        "{name} differs at line {:?}; ASNG_WGPU_SNAPSHOTS=write writes it anew",
-        differing.map(|i| i + 1)
-    );
 }
 
 #[test]
@@ -130,7 +116,10 @@ fn an_export_tells_a_run_from_a_file_and_theta_from_a_policy() {
         f.refused(&[&["policy", "export"], more].concat(), code, words);
     };
     refuse(&["run"], 2, &["--format"]);
-    refuse(&["run", "--format", "numpy"], 2, &["numpy", "torchio"]);
+    for name in ["numpy", "albumentations", ""] {
+        let words = ["not supported; give batchgenerators, batchgeneratorsv2, monai or torchio"];
+        refuse(&["run", "--format", name], 2, &words);
+    }
     refuse(&["run", "--format", "monai", "--fold", "0"], 1, &["fold 0"]);
     refuse(&["none", "--format", "monai"], 1, &["none"]);
     refuse(&["run", "--format", "monai", "--mirror-axes", "x"], 2, &["'x'", "d, h and w"]);
@@ -301,5 +290,55 @@ fn every_action_has_an_example() {
     for action in ["show", "export", "sample", "plot"] {
         let help = f.ok(&["policy", action, "--help"]).stdout;
         assert!(help.contains("Example") && help.contains("--fold"), "{help}");
+    }
+}
+
+#[test]
+fn every_command_takes_a_file_a_run_or_a_name() {
+    let f = Folder::new();
+    let data = f.demo("heart", 5);
+    run_folder(&f.path("run"), &data, &[1], [16, 16, 16]);
+    policy_file(&f, "run/fold_1/policy.json", true);
+    policy_file(&f, "policy.json", true);
+    let train = ["train", "nowhere", "--out", "out", "--searcher", "fixed", "--policy"];
+    let augment = ["augment", "nowhere", "-o", "out", "--policy"];
+    for source in ["policy.json", "run", "default"] {
+        for command in
+            [&["show"][..], &["sample", "--count", "2"], &["export", "--format", "monai"]]
+        {
+            let printed = f.ok(&[&["policy"], command, &[source]].concat()).stdout;
+            assert!(printed.len() > 100, "{command:?} {source}: {printed}");
+        }
+        // The policy is read before the data set, which is missing.
+        for command in [&train[..], &augment] {
+            f.refused(&[command, &[source]].concat(), 1, &["'nowhere'"]);
+        }
+    }
+    assert_eq!(
+        f.ok(&["policy", "sample", "run"]).stdout,
+        f.ok(&["policy", "sample", "policy.json"]).stdout
+    );
+    assert!(f.ok(&["policy", "show", "default"]).stdout.contains("nnU-Net's policy"));
+    let names = "a policy.json, the folder of a run, or default";
+    for command in [&train[..], &augment, &["policy", "show"]] {
+        f.refused(&[command, &["nnunet"]].concat(), 1, &["'nnunet' does not exist", names]);
+    }
+    f.refused(&["policy", "show", "default", "--fold", "0"], 2, &["--fold 0", "nnU-Net's policy"]);
+    f.refused(&["policy", "plot", "default"], 2, &["'default' has no history"]);
+    f.refused(&["train", "data", "--searcher", "fixed"], 2, &["--policy", names]);
+    let init = |source| ["train", "data", "--out", "out", "--search-init", source];
+    f.refused(&init("run"), 1, &["fold_1", "another space"]);
+    f.refused(&init("nearest"), 2, &["--search-init 'nearest'", "near, default nor uniform"]);
+
+    let tiny = ["--patch", "16,16,16", "--features", "4", "--levels", "2", "--epochs", "1"];
+    let quick = ["--iterations", "1", "--no-validate", "--searcher", "fixed"];
+    let read = |path: &str| PolicyFile::read(&f.path(path)).unwrap();
+    for (source, out, wanted) in
+        [("run", "a", read("policy.json")), ("default", "b", PolicyFile::nnunet())]
+    {
+        let policy = ["--policy", source];
+        f.ok(&[&["train", "data", "--out", out], &tiny[..], &quick, &policy].concat());
+        let trained = read(&format!("{out}/fold_0/policy.json"));
+        assert_eq!((trained.policy, trained.theta), (wanted.policy, wanted.theta), "{source}");
     }
 }

@@ -8,7 +8,7 @@ use asng_wgpu::search::file::{PolicyFile, VERSION};
 use asng_wgpu::search::policy::{Interval, Policy};
 use asng_wgpu::search::reinforce::Reinforce;
 use asng_wgpu::search::searcher::{
-    AsngSearcher, Constant, Frozen, Outcome, SearchInit, Searcher, fixed_from_file,
+    AsngSearcher, Constant, Frozen, Outcome, SearchInit, Searcher, fixed_from,
 };
 use asng_wgpu::search::space::{Field, Space};
 use proptest::prelude::*;
@@ -271,8 +271,13 @@ fn policy_gradients_find_the_better_policies_and_go_on_identically() {
     go(&mut second, &mut rng_2, 50);
     assert_eq!(first.state(), second.state());
     for bad in ["null", "{}", "[{\"logits\": [[0.0]], \"moments\": null}, [[1.0]]]"] {
-        assert!(second.restore(&serde_json::from_str(bad).unwrap()).is_err(), "{bad}");
+        assert!(foreign(second.restore(&serde_json::from_str(bad).unwrap())), "{bad}");
     }
+}
+
+/// Whether a state was refused as that of another searcher.
+fn foreign(restored: asng_wgpu::Result<()>) -> bool {
+    restored.is_err_and(|e| e.to_string().contains("does not fit the searcher"))
 }
 
 #[test]
@@ -301,13 +306,13 @@ fn a_restored_search_goes_on_identically() {
     assert_eq!(first.state(), second.state());
 
     for bad in ["null", "{}", "{\"theta\": 3}"] {
-        assert!(second.restore(&serde_json::from_str(bad).unwrap()).is_err(), "{bad}");
+        assert!(foreign(second.restore(&serde_json::from_str(bad).unwrap())), "{bad}");
     }
     let few = space.probabilities();
     let theta = SearchInit::Uniform.theta(&few).unwrap();
     let mut other = AsngSearcher::new(few, theta, AsngOptions::default());
-    assert!(other.restore(&first.state()).is_err());
-    assert!(Constant::none().restore(&first.state()).is_err());
+    assert!(foreign(other.restore(&first.state())));
+    assert!(foreign(Constant::none().restore(&first.state())));
     assert!(Constant::none().restore(&Constant::none().state()).is_ok());
 }
 
@@ -357,11 +362,13 @@ fn a_search_starts_from_a_file() {
     let init = SearchInit::parse(&path.to_string_lossy());
     let read = init.theta(&space).unwrap();
     assert_eq!(read.most_probable(), theta.most_probable());
-    assert!(init.theta(&space.probabilities()).is_err());
-    assert!(fixed_from_file(&path).unwrap().0.theta().is_some());
+    let why = init.theta(&space.probabilities()).unwrap_err().to_string();
+    assert!(why.contains("another space"), "{why}");
+    assert!(fixed_from(file.clone()).0.theta().is_some());
     file.theta = None;
     file.policy.set(Field::PGamma, 1.0);
     file.write(&path).unwrap();
-    assert!(init.theta(&space).is_err());
-    assert_eq!(fixed_from_file(&path).unwrap().0.policy().p_gamma, 1.0);
+    let why = init.theta(&space).unwrap_err().to_string();
+    assert!(why.contains("it has no theta"), "{why}");
+    assert_eq!(fixed_from(file).0.policy().p_gamma, 1.0);
 }

@@ -50,7 +50,7 @@ pub(super) struct Augment {
     #[arg(long, default_value_t = 0)]
     seed: u64,
     /// A policy.json, a run (its learned policy), or default: nnU-Net's. A file with a
-    /// distribution is sampled, a policy a draw.
+    /// distribution is sampled, one policy per draw.
     #[arg(long, value_name = "FILE|RUN|default", default_value = "default")]
     policy: PathBuf,
     /// Fold of the run: a number, or full [default: the first with a policy].

@@ -23,9 +23,10 @@ pub(super) struct Predict {
     /// Folder for the label maps; or a name ending in .nii.gz where the input is one image.
     #[arg(short, long, value_name = "OUT")]
     output: PathBuf,
-    /// Folds whose networks are averaged, as 0 or 0,1,2 [default: all that are there].
-    #[arg(long, value_delimiter = ',')]
-    fold: Vec<FoldId>,
+    /// Folds whose networks are averaged, as 0 or 0,1,2 or full; all is every fold that is there
+    /// [default: all].
+    #[arg(long, value_delimiter = ',', value_name = "N|full|all", value_parser = fold)]
+    fold: Vec<FoldChoice>,
     /// Which weights.
     #[arg(long, value_enum, default_value = "final")]
     checkpoint: Checkpoint,
@@ -66,7 +67,7 @@ impl Predict {
             runs: self.model.clone(),
             inputs: self.input.clone(),
             output: self.output.clone(),
-            folds: self.fold.clone(),
+            folds: folds(&self.fold)?,
             checkpoint: match self.checkpoint {
                 Checkpoint::Final => CheckpointKind::Final,
                 Checkpoint::Best => CheckpointKind::Best,
@@ -84,6 +85,35 @@ impl Predict {
 
     pub(super) fn run(&self) -> Result<()> {
         predict(&self.options()?, &mut say, &mut |case| report(case))
+    }
+}
+
+/// A value of `--fold`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum FoldChoice {
+    One(FoldId),
+    All,
+}
+
+fn fold(text: &str) -> std::result::Result<FoldChoice, String> {
+    match text {
+        "all" => Ok(FoldChoice::All),
+        _ => text.parse().map(FoldChoice::One).map_err(|why: String| format!("{why}, or all")),
+    }
+}
+
+/// The folds that were named; none for all that are there.
+fn folds(choices: &[FoldChoice]) -> Result<Vec<FoldId>> {
+    let named = choices.iter().filter_map(|choice| match choice {
+        FoldChoice::One(fold) => Some(*fold),
+        FoldChoice::All => None,
+    });
+    let named: Vec<FoldId> = named.collect();
+    match choices.contains(&FoldChoice::All) && !named.is_empty() {
+        true => Err(Error::Usage(
+            "--fold all is every fold; drop it, or the others that --fold names".into(),
+        )),
+        false => Ok(named),
     }
 }
 

@@ -14,8 +14,8 @@ pub(super) struct SearchFlags {
     /// Who chooses the augmentation.
     #[arg(long, value_enum, default_value = "asng")]
     searcher: SearcherKind,
-    /// For `--searcher fixed`: the policy.json of a run.
-    #[arg(long)]
+    /// For --searcher fixed: a policy.json, a run (its learned policy), or default: nnU-Net's.
+    #[arg(long, value_name = "FILE|RUN|default")]
     policy: Option<PathBuf>,
     /// Candidate policies an iteration, each with a batch of its own [default: 2 for searches, 1
     /// otherwise].
@@ -59,8 +59,8 @@ pub(super) struct SearchFlags {
     #[arg(long, value_enum)]
     after_search: Option<AfterSearch>,
     /// Where the distribution starts: near (0.9 of each variable's mass at nnU-Net's policy), default
-    /// (half of it), uniform as in the paper, or the policy.json of a run [default: near].
-    #[arg(long)]
+    /// (half of it), uniform as in the paper, or a policy.json or a run, whose distribution it is [default: near].
+    #[arg(long, value_name = "near|default|uniform|FILE|RUN")]
     search_init: Option<String>,
     /// With --searcher asng or sng: first step of the distribution in its Fisher metric; smaller ones
     /// need more agreement among the judgements to go as far [default: 0.1; paper: 1].

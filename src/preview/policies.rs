@@ -3,7 +3,7 @@
 use super::PreviewOptions;
 use super::listing::PolicyNote;
 use crate::error::{Error, Result};
-use crate::run::find_policy;
+use crate::run::open_policy;
 use crate::search::file::PolicyFile;
 use crate::search::policy::Policy;
 use crate::search::space::Field;
@@ -23,8 +23,8 @@ impl Policies {
             }
             None => ("default".to_string(), None),
             Some(path) => {
-                let path = find_policy(path, options.fold)?;
-                (path.display().to_string(), Some(PolicyFile::read(&path)?))
+                let (path, file) = open_policy(path, options.fold)?;
+                (path.display().to_string(), Some(file))
             }
         };
         Ok(Policies { source, file, values: options.values.clone() })

@@ -25,7 +25,7 @@ pub use checkpoint::{read_weights, write_checkpoint};
 pub use config::{CONFIG_VERSION, DatasetSummary, RunConfig};
 pub use fold::{FoldId, fold_folder, folds_of, trained_folds};
 pub use lock::RunLock;
-pub use policy::find_policy;
+pub use policy::{DEFAULT_POLICY, find_policy, open_policy};
 pub use state::{FoundState, STATE_VERSION, State, find_state, state_paths, write_state};
 
 use std::path::{Path, PathBuf};

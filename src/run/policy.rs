@@ -1,11 +1,36 @@
 //! The learned policy of a run.
 
 use super::{FoldId, fold_folder, folds_of};
+use crate::search::file::PolicyFile;
 use crate::{Error, Result};
 use std::path::{Path, PathBuf};
 
-/// The policy file that `path` stands for: itself, or that of a run's fold, the first that has
-/// one if no fold is given.
+/// What names nnU-Net's policy in place of a file or a run.
+pub const DEFAULT_POLICY: &str = "default";
+
+/// The policy of a source: [`DEFAULT_POLICY`], a file, or a run's fold; and the name or the file's
+/// path.
+///
+/// # Errors
+/// [`Error::Usage`] for a fold of the name; as [`find_policy`] and [`PolicyFile::read`].
+pub fn open_policy(source: &Path, fold: Option<FoldId>) -> Result<(PathBuf, PolicyFile)> {
+    match fold {
+        None if source.as_os_str() == DEFAULT_POLICY => {
+            Ok((source.to_owned(), PolicyFile::nnunet()))
+        }
+        Some(fold) if source.as_os_str() == DEFAULT_POLICY => Err(Error::Usage(format!(
+            "--fold {fold} goes with a run, but 'default' is nnU-Net's policy; leave it out"
+        ))),
+        _ => {
+            let path = find_policy(source, fold)?;
+            let file = PolicyFile::read(&path)?;
+            Ok((path, file))
+        }
+    }
+}
+
+/// The policy file of a path: the path itself, or that of a run's fold, the first that has one if
+/// no fold is given.
 ///
 /// # Errors
 /// [`Error::Usage`] for a fold of a file; [`Error::Input`] when there is no such file or fold.
@@ -22,7 +47,7 @@ pub fn find_policy(path: &Path, fold: Option<FoldId>) -> Result<PathBuf> {
     }
     if !path.is_dir() {
         return missing(format!(
-            "'{}' does not exist; give a policy.json or the folder of a run",
+            "'{}' does not exist; give a policy.json, the folder of a run, or default",
             path.display()
         ));
     }

@@ -138,7 +138,8 @@ mod tests {
         for rows in
             [vec![vec![0.5, 0.4]], vec![vec![1.5, -0.5]], vec![vec![f64::NAN]], vec![vec![]]]
         {
-            assert!(Categorical::try_from(rows).is_err());
+            let why = Categorical::try_from(rows).unwrap_err();
+            assert!(why.to_string().contains("theta"), "{why}");
         }
         assert!(serde_json::from_str::<Categorical>("[[0.5, 0.5], [1]]").is_ok());
     }

@@ -33,6 +33,19 @@ pub struct PolicyFile {
 }
 
 impl PolicyFile {
+    /// nnU-Net's policy, as the content of a file.
+    pub fn nnunet() -> Self {
+        PolicyFile {
+            version: VERSION,
+            space: Space::default(),
+            theta: None,
+            policy: Policy::nnunet(),
+            dataset: String::new(),
+            seed: 0,
+            run: "default".into(),
+        }
+    }
+
     /// Policy `number` of a seed: a sample of the distribution, or the one policy where there is
     /// no distribution. Not checked: see [`Policy::check`].
     pub fn sample(&self, seed: u64, number: u64) -> Policy {

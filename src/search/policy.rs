@@ -194,7 +194,7 @@ impl Policy {
     /// in the wrong order.
     pub fn check(&self) -> Result<()> {
         let sound = self.check_limits().and_then(|()| self.check_order());
-        sound.map_err(|why| Error::Usage(format!("this policy can't be used: {why}")))
+        sound.map_err(|why| Error::Usage(format!("this policy cannot be used: {why}")))
     }
 
     /// Probabilities in 0..1, alpha and sigma at least 0, sigma no larger than the kernels smooth
@@ -206,18 +206,22 @@ impl Policy {
             if matches!(field, Field::ElasticSigmaLow | Field::ElasticSigmaHigh)
                 && value > MAX_SIGMA
             {
-                return Err(format!("{name} is {value}; it must be at most {MAX_SIGMA}"));
+                return Err(format!("{name} is {value}; give at most {MAX_SIGMA}"));
             }
             let allowed = match field.unit() {
-                "probability" => (0.0..=1.0).contains(&value).then_some(()).ok_or("within 0..1"),
-                "voxels" => (value >= 0.0).then_some(()).ok_or("at least 0"),
-                "degrees" => (value.abs() <= 180.0).then_some(()).ok_or("within -180..180"),
-                _ => (value > 0.0).then_some(()).ok_or("above 0"),
+                "probability" => {
+                    (0.0..=1.0).contains(&value).then_some(()).ok_or("a number from 0 to 1")
+                }
+                "voxels" => (value >= 0.0).then_some(()).ok_or("a number from 0"),
+                "degrees" => {
+                    (value.abs() <= 180.0).then_some(()).ok_or("a number from -180 to 180")
+                }
+                _ => (value > 0.0).then_some(()).ok_or("a number above 0"),
             };
             if !value.is_finite() {
                 return Err(format!("{name} is {value}; give a finite number"));
             }
-            allowed.map_err(|what| format!("{name} is {value}; it must be {what}"))?;
+            allowed.map_err(|what| format!("{name} is {value}; give {what}"))?;
         }
         if self.one_of && self.p_elastic + self.p_scale + self.p_rotation + self.p_gamma <= 0.0 {
             return Err("one_of needs a probability above 0".into());
@@ -287,7 +291,8 @@ mod tests {
         assert_eq!("-15:15".parse::<Interval>().unwrap(), Interval::new(-15.0, 15.0));
         assert_eq!("2".parse::<Interval>().unwrap(), Interval::new(2.0, 2.0));
         for text in ["", "a:b", "2:1", "nan", "1:inf", "1:2:3"] {
-            assert!(text.parse::<Interval>().is_err(), "{text}");
+            let why = text.parse::<Interval>().unwrap_err().to_string();
+            assert!(why.contains("is not an interval"), "{why}");
         }
     }
 }

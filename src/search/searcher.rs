@@ -1,7 +1,5 @@
 //! Searchers behind one trait: ask for policies, tell their losses.
 
-use std::path::Path;
-
 use rand_chacha::ChaCha8Rng;
 use serde_json::Value;
 
@@ -330,16 +328,12 @@ impl Searcher for Frozen {
     }
 }
 
-/// `fixed FILE`: the distribution of a policy file, or its policy where it has none; and the file's
-/// space.
-///
-/// # Errors
-/// As [`PolicyFile::read`].
-pub fn fixed_from_file(path: &Path) -> Result<(Box<dyn Searcher>, Space)> {
-    let PolicyFile { space, theta, policy, .. } = PolicyFile::read(path)?;
+/// `fixed`: the distribution of a policy file, or its policy if it has none; and the file's space.
+pub fn fixed_from(file: PolicyFile) -> (Box<dyn Searcher>, Space) {
+    let PolicyFile { space, theta, policy, .. } = file;
     let searcher: Box<dyn Searcher> = match theta {
         Some(theta) => Box::new(Frozen { name: "fixed", space: space.clone(), theta }),
         None => Box::new(Constant::fixed(policy)),
     };
-    Ok((searcher, space))
+    (searcher, space)
 }

@@ -5,12 +5,10 @@ use crate::gpu::AdapterChoice;
 use crate::nn::plan::{MAX_FEATURES, MOST_BATCH, MOST_VOXELS};
 use crate::nn::step::Optimizer;
 use crate::ops::warp::Interpolation;
-use crate::run::FoldId;
+use crate::run::{FoldId, find_policy, open_policy};
 use crate::search::asng::AsngOptions;
 use crate::search::reinforce::Reinforce;
-use crate::search::searcher::{
-    AsngSearcher, Constant, Frozen, SearchInit, Searcher, fixed_from_file,
-};
+use crate::search::searcher::{AsngSearcher, Constant, Frozen, SearchInit, Searcher, fixed_from};
 use crate::search::space::Space;
 use crate::{Error, Result};
 use clap::ValueEnum;
@@ -237,34 +235,54 @@ impl SearchOptions {
         }
         let searcher: Box<dyn Searcher> = match (self.searcher, &self.policy) {
             (SearcherKind::Asng | SearcherKind::Sng, _) => {
-                let theta = SearchInit::parse(&self.init).theta(&space)?;
+                let theta = self.init()?.theta(&space)?;
                 let fixed_step = self.searcher == SearcherKind::Sng;
                 let delta_init = self.step;
                 let options = AsngOptions { fixed_step, delta_init, ..AsngOptions::default() };
                 Box::new(AsngSearcher::new(space.clone(), theta, options))
             }
             (SearcherKind::Reinforce, _) => {
-                let theta = SearchInit::parse(&self.init).theta(&space)?;
+                let theta = self.init()?.theta(&space)?;
                 Box::new(Reinforce::new(space.clone(), theta))
             }
             (SearcherKind::Default, _) => Box::new(Constant::nnunet()),
             (SearcherKind::None, _) => Box::new(Constant::none()),
             (SearcherKind::Random, _) => Box::new(Frozen::random(space.clone())),
             (SearcherKind::Trivial, _) => Box::new(Constant::trivial(&space)),
-            (SearcherKind::Fixed, Some(path)) => return fixed_from_file(path),
+            (SearcherKind::Fixed, Some(source)) => {
+                let (_, file) = open_policy(source, None)?;
+                return Ok(fixed_from(file));
+            }
             (SearcherKind::Fixed, None) => {
                 return Err(Error::Usage(
-                    "--searcher fixed needs --policy FILE, the policy.json of a run".into(),
+                    "--searcher fixed needs --policy; give a policy.json, the folder of a run, or \
+                     default"
+                        .into(),
                 ));
             }
         };
         Ok((searcher, space))
     }
 
+    /// Where the distribution starts; of a run, the policy file of its first fold that has one.
+    fn init(&self) -> Result<SearchInit> {
+        match SearchInit::parse(&self.init) {
+            SearchInit::File(path) if !path.exists() => Err(Error::Usage(format!(
+                "--search-init '{}' is neither near, default nor uniform, and no such file or run \
+                 exists; give one of these, a policy.json or the folder of a run",
+                path.display()
+            ))),
+            SearchInit::File(path) => find_policy(&path, None).map(SearchInit::File),
+            named => Ok(named),
+        }
+    }
+
     fn check(&self) -> Result<()> {
         let usage = |text: &str| Err(Error::Usage(text.into()));
         if self.policy.is_some() && self.searcher != SearcherKind::Fixed {
-            return usage("--policy goes with --searcher fixed alone; add it or drop --policy");
+            return usage(
+                "--policy is read only by --searcher fixed; give that too, or drop --policy",
+            );
         }
         if self.lambda == 0 || self.lambda > 64 {
             return usage("--lambda must lie between 1 and 64");
@@ -279,7 +297,9 @@ impl SearchOptions {
             return usage("--search-batches must lie between 1 and 64");
         }
         if !(self.share > 0.0 && self.share < 1.0) {
-            return usage("--search-share is a share of the training cases: above 0, below 1");
+            return usage(
+                "--search-share is a share of the training cases; give a number above 0 and below 1",
+            );
         }
         let has_policy = [SearcherKind::Default, SearcherKind::None, SearcherKind::Fixed]
             .contains(&self.searcher);
@@ -295,7 +315,9 @@ impl SearchOptions {
             )));
         }
         if !(self.until > 0.0 && self.until <= 1.0) {
-            return usage("--search-until is a share of the epochs: above 0, at most 1");
+            return usage(
+                "--search-until is a share of the epochs; give a number above 0 and up to 1",
+            );
         }
         Ok(())
     }
@@ -448,7 +470,9 @@ impl TrainOptions {
         }
         for (flag, value) in counts {
             if value > MOST_COUNT {
-                return Err(Error::Usage(format!("{flag} {value} is more than {MOST_COUNT}")));
+                return Err(Error::Usage(format!(
+                    "{flag} {value} is too large; use at most {MOST_COUNT}"
+                )));
             }
         }
         self.check_network()?;
@@ -460,7 +484,10 @@ impl TrainOptions {
             ));
         }
         if !(self.learning_rate.is_finite() && self.learning_rate > 0.0) {
-            return Err(Error::Usage(format!("--lr {} is no positive number", self.learning_rate)));
+            return Err(Error::Usage(format!(
+                "--lr {} is not a positive number; give one, as in 3e-4",
+                self.learning_rate
+            )));
         }
         if let Some(spacing) = self.spacing_mm
             && !spacing.iter().all(|&mm| mm.is_finite() && (0.01..=100.0).contains(&mm))
@@ -471,7 +498,7 @@ impl TrainOptions {
         }
         if !(self.clip.is_finite() && self.clip >= 0.0) {
             return Err(Error::Usage(format!(
-                "--clip {} is no bound; use 12 as nnU-Net does, or 0 for none",
+                "--clip {} is not a bound; use 12 as nnU-Net does, or 0 for none",
                 self.clip
             )));
         }

@@ -1,4 +1,4 @@
-//! `asng-wgpu policy export FILE_OR_RUN --format LIBRARY`.
+//! `asng-wgpu policy export FILE|RUN|default --format LIBRARY`.
 
 use super::Source;
 use crate::augment::record::is_dummy_2d;
@@ -11,6 +11,8 @@ use crate::files;
 use crate::ops::warp::Interpolation;
 use crate::run::RunConfig;
 use crate::search::export::{ExportOptions, Library, python};
+use clap::builder::{PossibleValue, StringValueParser, TypedValueParser};
+use std::ffi::OsStr;
 use std::path::PathBuf;
 
 #[derive(clap::Args, Debug)]
@@ -24,8 +26,8 @@ volume. What the library cannot express is said in the file at its place.")]
 pub(super) struct Export {
     #[command(flatten)]
     source: Source,
-    /// Library: batchgenerators, batchgeneratorsv2, monai or torchio.
-    #[arg(long, value_name = "LIBRARY")]
+    /// Library that the file uses.
+    #[arg(long, value_name = "LIBRARY", value_parser = LibraryParser)]
     format: Library,
     /// File to write [default: print it].
     #[arg(short, long, value_name = "FILE.py")]
@@ -37,6 +39,28 @@ pub(super) struct Export {
     mirror: MirrorFlags,
     #[command(flatten)]
     interpolation: InterpolationFlags,
+}
+
+/// Reads the name of a library, and offers those that are supported to help and completion.
+#[derive(Clone)]
+struct LibraryParser;
+
+impl TypedValueParser for LibraryParser {
+    type Value = Library;
+
+    fn parse_ref(
+        &self,
+        command: &clap::Command,
+        arg: Option<&clap::Arg>,
+        value: &OsStr,
+    ) -> std::result::Result<Library, clap::Error> {
+        let parser = StringValueParser::new().try_map(|name| name.parse::<Library>());
+        parser.parse_ref(command, arg, value)
+    }
+
+    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
+        Some(Box::new(Library::ALL.iter().map(|library| PossibleValue::new(library.name()))))
+    }
 }
 
 impl Export {

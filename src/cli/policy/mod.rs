@@ -1,4 +1,4 @@
-//! `asng-wgpu policy show|export|sample|plot FILE_OR_RUN`.
+//! `asng-wgpu policy show|export|sample|plot FILE|RUN|default`.
 
 mod export;
 mod plot;
@@ -6,7 +6,7 @@ mod sample;
 mod show;
 
 use crate::error::Result;
-use crate::run::{FoldId, find_policy};
+use crate::run::{FoldId, open_policy};
 use crate::search::file::PolicyFile;
 use std::path::PathBuf;
 
@@ -42,8 +42,8 @@ impl PolicyCommand {
 /// Which policy a command is about.
 #[derive(clap::Args, Debug)]
 struct Source {
-    /// A policy.json, or a run.
-    #[arg(value_name = "FILE_OR_RUN")]
+    /// A policy.json, a run, or default: nnU-Net's policy.
+    #[arg(value_name = "FILE|RUN|default")]
     source: PathBuf,
     /// Fold of the run: a number, or full [default: the first with a policy].
     #[arg(long)]
@@ -51,10 +51,8 @@ struct Source {
 }
 
 impl Source {
-    /// The file's path and content.
+    /// The file's path, or default, and the content.
     fn read(&self) -> Result<(PathBuf, PolicyFile)> {
-        let path = find_policy(&self.source, self.fold)?;
-        let file = PolicyFile::read(&path)?;
-        Ok((path, file))
+        open_policy(&self.source, self.fold)
     }
 }

@@ -4,6 +4,7 @@ use super::Source;
 use crate::cli::print;
 use crate::error::{Error, Result};
 use crate::files;
+use crate::run::DEFAULT_POLICY;
 use crate::search::file::PolicyFile;
 use crate::search::log::read;
 use crate::search::plot::history;
@@ -30,12 +31,16 @@ impl Plot {
             && !path.extension().is_some_and(|e| e.eq_ignore_ascii_case("svg"))
         {
             return Err(Error::Usage(format!(
-                "--output '{}' does not end in .svg, the one format that is written; change the \
-                 ending",
+                "--output '{}' must end in .svg; give a name such as policy.svg",
                 path.display()
             )));
         }
         let (path, PolicyFile { space, run, .. }) = self.source.read()?;
+        if path.as_os_str() == DEFAULT_POLICY {
+            return Err(Error::Usage(
+                "'default' has no history to plot; give the folder of a run that searched".into(),
+            ));
+        }
         let log = path.with_file_name("policy.jsonl");
         if !log.is_file() {
             return Err(Error::Input(format!(

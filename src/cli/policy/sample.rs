@@ -1,4 +1,4 @@
-//! `asng-wgpu policy sample FILE_OR_RUN`.
+//! `asng-wgpu policy sample FILE|RUN|default`.
 
 use super::Source;
 use super::show::number;

@@ -1,9 +1,10 @@
-//! `asng-wgpu policy show FILE_OR_RUN`.
+//! `asng-wgpu policy show FILE|RUN|default`.
 
 use super::Source;
 use crate::cli::print;
 use crate::cli::table::table;
 use crate::error::{Error, Result};
+use crate::run::DEFAULT_POLICY;
 use crate::search::distribution::Categorical;
 use crate::search::file::PolicyFile;
 use crate::search::policy::{Interval, Policy};
@@ -41,7 +42,10 @@ impl Show {
         // An empty NO_COLOR does not count (no-color.org).
         let plain = std::env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty());
         let style = Style { ascii: self.ascii, colour: !plain && std::io::stdout().is_terminal() };
-        let head = format!("{}\ndata set {}, seed {}", path.display(), file.dataset, file.seed);
+        let head = match path.as_os_str() == DEFAULT_POLICY {
+            true => "default: nnU-Net's policy".into(),
+            false => format!("{}\ndata set {}, seed {}", path.display(), file.dataset, file.seed),
+        };
         let mut parts = vec![head, table(&policy_rows(&file.policy))];
         match &file.theta {
             Some(theta) => {

@@ -63,7 +63,7 @@ impl FromStr for Library {
     fn from_str(text: &str) -> Result<Self> {
         Library::ALL.into_iter().find(|library| library.name() == text).ok_or_else(|| {
             Error::Usage(format!(
-                "'{text}' is no library; give batchgenerators, batchgeneratorsv2, monai or torchio"
+                "'{text}' is not supported; give batchgenerators, batchgeneratorsv2, monai or torchio"
             ))
         })
     }
@@ -288,7 +288,8 @@ mod tests {
         let numbers = text.trim().trim_start_matches('[').trim_end_matches("],");
         let sum: f64 = numbers.split(", ").map(|p| p.parse::<f64>().unwrap()).sum();
         assert!((sum - 1.0).abs() < 1e-12, "{text}");
-        assert!("numpy".parse::<Library>().is_err());
+        let why = "numpy".parse::<Library>().unwrap_err().to_string();
+        assert!(why.contains("not supported") && why.contains("torchio"), "{why}");
         assert_eq!("torchio".parse::<Library>().unwrap(), Library::Torchio);
     }
 }
