@@ -23,6 +23,7 @@ mod search;
 mod signals;
 mod table;
 mod train;
+mod values;
 
 use crate::crash;
 use crate::error::{Error, Result};
@@ -167,14 +168,14 @@ pub fn check_arguments(arguments: impl IntoIterator<Item = OsString>) -> Result<
         Ok(cli) => check_threads(cli.threads).and_then(|()| cli.command.check()),
         // The help and the version are texts too.
         Err(e) if e.exit_code() == 0 => Ok(()),
-        Err(e) => Err(Error::Usage(e.to_string())),
+        Err(e) => Err(Error::Usage(values::advised(e).to_string())),
     }
 }
 
 /// Parses the command line, runs it, prints errors and gives the exit code.
 pub fn run() -> ExitCode {
     crash::install(env!("ASNG_WGPU_VERSION"), resume::this_command());
-    let cli = match Cli::try_parse() {
+    let cli = match Cli::try_parse().map_err(values::advised) {
         Ok(cli) => cli,
         Err(text) => {
             // Nobody is left to be told when the output is closed.
