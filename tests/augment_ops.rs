@@ -3,7 +3,7 @@
 mod common;
 
 use asng_wgpu::augment::batch::{AugmenterSpec, reach};
-use asng_wgpu::gpu::{AdapterChoice, Gpu, Kernel, shader};
+use asng_wgpu::gpu::{Gpu, Kernel, shader};
 use asng_wgpu::ops::tensor::host;
 use asng_wgpu::ops::warp::{
     ImageInterpolation, Interpolation, LabelInterpolation, Placement, WarpRecord,
@@ -353,9 +353,14 @@ fn a_batch_is_its_twins_and_the_same_every_time() {
     let copy = reference::warp::warp(&records[1], &image, &labels, &field, p, LINEAR);
     let same = copy.image.iter().zip(&out[2 * n..]).all(|(a, b)| *a as f32 == *b);
     assert!(same && seg[n..] == copy.labels[..]);
-    assert!(b.augmenter.upload_draws(gpu, &b.memory, 0, &records[..1]).is_err());
-    assert!(b.augmenter.upload_draws(gpu, &b.memory, 2, &records).is_err());
-    assert!(b.augmenter.upload_source(gpu, &b.memory, 0, &image[1..], &labels).is_err());
+    for refused in [
+        b.augmenter.upload_draws(gpu, &b.memory, 0, &records[..1]),
+        b.augmenter.upload_draws(gpu, &b.memory, 2, &records),
+        b.augmenter.upload_source(gpu, &b.memory, 0, &image[1..], &labels),
+    ] {
+        let why = refused.unwrap_err().to_string();
+        assert!(why.contains("fit 2 samples"), "{why}");
+    }
 }
 
 #[test]
@@ -389,44 +394,5 @@ fn the_reached_box_gives_what_the_whole_case_gives() {
         let worst = a.0.iter().zip(&b.0).map(|(x, y)| (x - y).abs()).fold(0.0, f32::max);
         let bound = if how.image == ImageInterpolation::Cubic { 1e-5 } else { 0.0 };
         assert!(worst <= bound && a.1 == b.1, "{how:?}: {worst}");
-    }
-}
-
-#[test]
-#[ignore = "timing; run in release mode"]
-fn time_of_a_batch() {
-    let gpu = &Gpu::open(&AdapterChoice::default(), false).unwrap();
-    for patch in [[40, 56, 40], [64, 64, 64]] {
-        let case = patch.map(|e| e + 24);
-        let (image, labels) = source(case, 1, 3);
-        let capacity = labels.len() as u64;
-        let spec = AugmenterSpec {
-            batch: 1,
-            channels: 1,
-            patch,
-            capacity,
-            candidates: 1,
-            interpolation: LINEAR,
-        };
-        let at = Placement::whole(case, [12; 3], patch);
-        for (name, record) in [("all on", all_on(&at, 1)), ("copy", WarpRecord::copy(&at))] {
-            let b = batch(gpu, spec, false).unwrap();
-            b.augmenter.upload_source(gpu, &b.memory, 0, &image, &labels).unwrap();
-            b.augmenter.upload_draws(gpu, &b.memory, 0, &[record]).unwrap();
-            let mut times = Vec::new();
-            for _ in 0..12 {
-                let start = std::time::Instant::now();
-                b.program.submit(gpu).unwrap();
-                gpu.wait().unwrap();
-                times.push(start.elapsed().as_secs_f64() * 1e3);
-            }
-            times.sort_by(f64::total_cmp);
-            println!("{} {patch:?} {name}: {:.2} ms", gpu.name(), times[times.len() / 2]);
-            if gpu.caps().timestamps {
-                for t in b.program.profile(gpu).unwrap() {
-                    println!("  {:40} {:.2} ms", t.kernel, t.ms);
-                }
-            }
-        }
     }
 }

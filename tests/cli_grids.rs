@@ -170,10 +170,12 @@ fn runs_of_differing_grids_are_averaged() {
     let (a, b, both) = (probabilities("one"), probabilities("two"), probabilities("both"));
     let voxels = both.shape.iter().product::<usize>();
     assert_eq!(both.channels, 2);
+    assert!([&a, &b, &both].iter().all(|v| v.data.len() == 2 * voxels));
     for ((a, b), both) in a.data.iter().zip(&b.data).zip(&both.data) {
         assert!(((2.0 * a + b) / 3.0 - both).abs() < 2e-3);
     }
     let chosen = labels(&f.path("both/heart_001.nii.gz"));
+    assert_eq!(chosen.len(), voxels);
     for (v, &label) in chosen.iter().enumerate() {
         let (p0, p1) = (both.data[v], both.data[voxels + v]);
         assert!((p0 + p1 - 1.0).abs() < 2e-3);

@@ -1,28 +1,19 @@
-//! The real binary on real volumes, where they are there: `ASNG_WGPU_DATA` or `../shared/data`.
+//! The real binary on real volumes, in the folder that `ASNG_WGPU_DATA` names.
 
 mod common_cli;
+#[path = "support/real.rs"]
+mod real;
+#[path = "support/require.rs"]
+mod require;
 
 use asng_wgpu::data::nifti::{read_header, read_labels};
 use common_cli::Folder;
 use std::path::PathBuf;
 
-/// A data set, as an absolute path.
-fn data(name: &str) -> Option<PathBuf> {
-    let base = std::env::var_os("ASNG_WGPU_DATA")
-        .map_or_else(|| PathBuf::from("../shared/data"), PathBuf::from);
-    match base.join(name).canonicalize() {
-        Ok(folder) => Some(folder),
-        Err(_) => {
-            println!("skipped: '{}' is missing", base.join(name).display());
-            None
-        }
-    }
-}
-
 /// Checks a data set, trains a small network briefly on a grid of its own, predicts one case on the
 /// case's grid, evaluates and augments it.
 fn whole_chain(name: &str, case: &str, grid: &[&str], labels: u16) {
-    let Some(data) = data(name) else { return };
+    let Some(data) = real::data_set(name) else { return };
     let folder = Folder::new();
     let dataset = data.to_string_lossy().into_owned();
     let image = data.join(format!("imagesTr/{case}.nii.gz"));

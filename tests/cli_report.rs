@@ -1,6 +1,8 @@
 //! `report`, what `train` shows of itself while it runs, and the manual pages.
 
 mod common_cli;
+#[path = "support/require.rs"]
+mod require;
 
 use asng_wgpu::metrics::Summary;
 use asng_wgpu::run::RunLock;
@@ -297,10 +299,7 @@ const FRAME: &str = "<!DOCTYPE html><title>none</title>
 
 #[test]
 fn a_browser_shows_the_report_at_every_width() {
-    let Some(browser) = browser() else {
-        eprintln!("skipped: there is no chromium or chrome to show the report in");
-        return;
-    };
+    let Some(browser) = require::need("chromium", browser()) else { return };
     let f = Folder::new();
     hostile_data(&f);
     train(&f, &[]);

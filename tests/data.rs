@@ -12,6 +12,10 @@ mod orientation;
 mod prepare;
 #[path = "data/real.rs"]
 mod real;
+#[path = "support/real.rs"]
+mod real_data;
+#[path = "support/require.rs"]
+mod require;
 #[path = "data/sampling.rs"]
 mod sampling;
 #[path = "data/varieties.rs"]

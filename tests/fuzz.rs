@@ -11,7 +11,13 @@ mod memory;
 #[path = "fuzz/mutate.rs"]
 mod mutate;
 
-/// How many to try, where it usually is `usual`.
+/// How many to try: what `ASNG_WGPU_FUZZ` says, or `usual`.
 fn count(usual: u64) -> u64 {
-    std::env::var("ASNG_WGPU_FUZZ").ok().and_then(|n| n.parse().ok()).unwrap_or(usual)
+    match std::env::var("ASNG_WGPU_FUZZ") {
+        Ok(text) if !text.is_empty() => match text.parse() {
+            Ok(count) if count >= 100 => count,
+            _ => panic!("ASNG_WGPU_FUZZ={text}; give a whole number from 100"),
+        },
+        _ => usual,
+    }
 }

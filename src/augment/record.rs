@@ -78,6 +78,7 @@ mod tests {
         let made = record(&only, &AT, false, false).unwrap();
         assert_eq!(made.row2, [0.0, 0.0, 1.0]);
         let wide = Draw { gamma: Some(vec![1.0; 9]), ..Draw::default() };
-        assert!(record(&wide, &AT, false, false).is_err());
+        let why = record(&wide, &AT, false, false).unwrap_err().to_string();
+        assert!(why.contains("channels"), "{why}");
     }
 }

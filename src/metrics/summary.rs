@@ -373,7 +373,9 @@ mod tests {
         assert!(Summary::from_json(&text).unwrap().validation_used_in_search);
         let with_null = json.replace("NaN", "null");
         assert_eq!(Summary::from_json(&with_null).unwrap().to_json(), json);
-        assert!(Summary::from_json("{}").is_err());
-        assert!(Summary::from_json("{\"foreground_mean\": ").is_err());
+        for wrong in ["{}", "{\"foreground_mean\": "] {
+            let why = Summary::from_json(wrong).unwrap_err().to_string();
+            assert!(why.contains("summary.json"), "{why}");
+        }
     }
 }

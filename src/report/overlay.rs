@@ -331,12 +331,13 @@ mod tests {
         let small = folder.path().join("small.nii.gz");
         write_labels(&small, &[1u16; 8], [2, 2, 2], &header).unwrap();
         let path = |name: &str| folder.path().join(name);
-        for (p, r, i) in [
-            ("small.nii.gz", "r.nii.gz", "i.nii.gz"),
-            ("p.nii.gz", "r.nii.gz", "small.nii.gz"),
-            ("none.nii.gz", "r.nii.gz", "i.nii.gz"),
+        for (p, r, i, wrong) in [
+            ("small.nii.gz", "r.nii.gz", "i.nii.gz", "small.nii.gz"),
+            ("p.nii.gz", "r.nii.gz", "small.nii.gz", "small.nii.gz"),
+            ("none.nii.gz", "r.nii.gz", "i.nii.gz", "none.nii.gz"),
         ] {
-            assert!(Volumes::read(&path(p), &path(r), &path(i), None).is_err(), "{p} {r} {i}");
+            let why = Volumes::read(&path(p), &path(r), &path(i), None).err().expect("a refusal");
+            assert!(why.to_string().contains(wrong), "{why}");
         }
     }
 }

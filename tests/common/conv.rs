@@ -186,7 +186,7 @@ pub fn run_golden(golden: &Golden, gpu: &Gpu, variant: ConvVariant) -> Outcome {
     let transposed = golden.op.starts_with("conv_transpose3d");
     let stored = golden.has("x");
     let shape = |name: &str| -> Result<[u32; 5], String> {
-        let list: Vec<u32> = match golden.tensors.get(name) {
+        let list: Vec<u32> = match golden.find(name) {
             Some(array) => array.shape.iter().map(|&e| e as u32).collect(),
             None => golden.list(&format!("{name}_shape"))?,
         };
@@ -212,7 +212,7 @@ pub fn run_golden(golden: &Golden, gpu: &Gpu, variant: ConvVariant) -> Outcome {
     if 6.0 * factors.map(|&e| f64::from(e)).product::<f64>() > 2e10 && super::too_heavy(variant) {
         return nothing(super::HEAVY);
     }
-    let input = |name: &str, count: u32| match golden.tensors.get(name) {
+    let input = |name: &str, count: u32| match golden.find(name) {
         Some(array) => Ok(array.f32s.clone()),
         None => generated_input(golden, name, count as usize),
     };
@@ -236,7 +236,7 @@ pub fn run_golden(golden: &Golden, gpu: &Gpu, variant: ConvVariant) -> Outcome {
             close_sampled(golden, name, golden.tolerance(name)?, values)?;
         }
     }
-    if let (Some(reference), false) = (golden.tensors.get("gw_l2_per_out"), transposed) {
+    if let (Some(reference), false) = (golden.find("gw_l2_per_out"), transposed) {
         let length = |row: &[f32]| row.iter().map(|&v| f64::from(v).powi(2)).sum::<f64>().sqrt();
         let rows = got.dw.chunks_exact(got.dw.len() / out_channels as usize);
         let lengths: Vec<f32> = rows.map(|row| length(row) as f32).collect();

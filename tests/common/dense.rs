@@ -120,7 +120,7 @@ pub fn run_norm(golden: &Golden, gpu: &Gpu) -> Outcome {
         Err(other) => return Err(format!("{other:?} is not N,C,D,H,W")),
     };
     let stored = |name: &str, default: f32| {
-        golden.tensors.get(name).map_or(vec![default; shape[1]], |t| t.f32s.clone())
+        golden.find(name).map_or(vec![default; shape[1]], |t| t.f32s.clone())
     };
     let (gamma, beta) = (stored("gamma", 1.0), stored("beta", 0.0));
     let slope = if frozen { golden.number("negative_slope")? as f32 } else { 1.0 };

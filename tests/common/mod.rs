@@ -19,9 +19,9 @@ pub mod window;
 use asng_wgpu::gpu::{AdapterChoice, Gpu};
 use asng_wgpu::ops::ConvVariant;
 pub use close::{close, close_shaped};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock};
 
 /// What a runner held of a golden file.
 pub enum Covered {
@@ -67,7 +67,9 @@ pub struct Golden {
     pub op: String,
     pub params: serde_json::Value,
     pub tol: serde_json::Value,
-    pub tensors: HashMap<String, Array>,
+    tensors: HashMap<String, Array>,
+    /// Names of the tensors that were asked for.
+    read: Mutex<BTreeSet<String>>,
 }
 
 impl Golden {
@@ -98,11 +100,28 @@ impl Golden {
             params: json("params")?,
             tol: json("tol")?,
             tensors,
+            read: Mutex::default(),
         })
     }
 
     pub fn get(&self, name: &str) -> Result<&Array, String> {
-        self.tensors.get(name).ok_or(format!("{}: no tensor '{name}'", self.name))
+        self.find(name).ok_or(format!("{}: no tensor '{name}'", self.name))
+    }
+
+    /// A tensor that files of this op may lack.
+    pub fn find(&self, name: &str) -> Option<&Array> {
+        let array = self.tensors.get(name)?;
+        self.read.lock().unwrap().insert(name.to_owned());
+        Some(array)
+    }
+
+    /// Names of the tensors that no runner asked for, sorted.
+    pub fn unread(&self) -> Vec<String> {
+        let read = self.read.lock().unwrap();
+        let mut names: Vec<String> =
+            self.tensors.keys().filter(|name| !read.contains(*name)).cloned().collect();
+        names.sort();
+        names
     }
 
     /// True where the file has such a tensor.
@@ -187,10 +206,18 @@ fn glob(pattern: &str, name: &str) -> bool {
     }
 }
 
-/// Folder of the golden files: `ASNG_WGPU_GOLDEN`, else the project's own.
-pub fn golden_folder() -> PathBuf {
-    std::env::var_os("ASNG_WGPU_GOLDEN")
-        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden"), PathBuf::from)
+/// Folder of the golden files, `ASNG_WGPU_GOLDEN` or the project's own; and whether it is the
+/// project's own.
+pub fn golden_folder() -> (PathBuf, bool) {
+    let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+    match std::env::var_os("ASNG_WGPU_GOLDEN").filter(|folder| !folder.is_empty()) {
+        None => (own, true),
+        Some(folder) => {
+            let folder = PathBuf::from(folder);
+            let same = folder.canonicalize().ok() == own.canonicalize().ok();
+            (folder, same)
+        }
+    }
 }
 
 /// True where a file of much work should leave a variant out: on software adapters all variants
@@ -235,7 +262,7 @@ pub fn generated_input(golden: &Golden, name: &str, count: usize) -> Result<Vec<
         golden.params[key][name].as_i64().ok_or(format!("no '{key}' for '{name}' in params"))
     };
     let values = generated(number("hash_seed")? as u32, number("hash_log2scale")? as i32, count);
-    if let Some(head) = golden.tensors.get(&format!("{name}_head")) {
+    if let Some(head) = golden.find(&format!("{name}_head")) {
         let count = head.f32s.len().min(values.len());
         close(&format!("{name}_head"), &values[..count], &head.f32s[..count], 0.0)?;
     }

@@ -17,7 +17,7 @@ pub fn run_weights(golden: &Golden) -> Outcome {
         let patch = golden.triple(&name.replacen("gauss", "patch", 1))?;
         golden.check(&name, &gaussian(patch.map(|e| e as usize)))?;
     }
-    for case in golden.params["steps"].as_array().into_iter().flatten() {
+    for case in golden.params["steps"].as_array().ok_or("no list 'steps' in params")? {
         let list = |key: &str| -> Result<[usize; 3], String> {
             serde_json::from_value(case[key].clone()).map_err(|e| format!("'{key}': {e}"))
         };

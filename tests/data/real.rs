@@ -1,24 +1,12 @@
-//! Real volumes, where they are there: `ASNG_WGPU_DATA` or `../shared/data`.
+//! Real volumes, in the folder that `ASNG_WGPU_DATA` names.
 
+use crate::real_data::data_set;
 use asng_wgpu::data::preprocess::prepare_all;
 use asng_wgpu::data::{Dataset, split};
-use std::path::PathBuf;
-
-fn folder(name: &str) -> Option<PathBuf> {
-    let base = std::env::var_os("ASNG_WGPU_DATA")
-        .map(PathBuf::from)
-        .unwrap_or_else(|| "../shared/data".into());
-    let dir = base.join(name);
-    if !dir.is_dir() {
-        println!("skipped: '{}' is missing", dir.display());
-        return None;
-    }
-    Some(dir)
-}
 
 #[test]
 fn hippocampus() {
-    let Some(dir) = folder("Task04_Hippocampus") else { return };
+    let Some(dir) = data_set("Task04_Hippocampus") else { return };
     let d = Dataset::open(&dir).unwrap();
     assert_eq!((d.cases.len(), d.labels.len()), (200, 3));
     let p = prepare_all(&d, &d.cases[..8], 2).unwrap();
@@ -30,12 +18,13 @@ fn hippocampus() {
         assert!(c.places.foreground.iter().all(|f| f.len() > 100));
     }
     let folds = split::folds(&d).unwrap();
+    assert_eq!(folds.len(), 5);
     assert!(folds.iter().all(|f| f.val.len() == 40 && f.train.len() == 160));
 }
 
 #[test]
 fn brain() {
-    let Some(dir) = folder("Brain2013") else { return };
+    let Some(dir) = data_set("Brain2013") else { return };
     let d = Dataset::open(&dir).unwrap();
     let p = prepare_all(&d, &d.cases[..1], 2).unwrap();
     let c = &p.cases[0];
