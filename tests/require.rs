@@ -3,7 +3,7 @@
 #[path = "support/require.rs"]
 mod require;
 
-use require::{check, list, words};
+use require::{NEEDS, check, list, words};
 
 #[test]
 fn the_list_of_this_run_has_no_unknown_word() {
@@ -30,4 +30,18 @@ fn unknown_words_fail_whatever_was_found() {
     }
     assert!(words("real,reel").unwrap_err().contains("'reel'; it knows bash, chromium"));
     assert_eq!(words(" real ,, golden,"), Ok(vec!["real", "golden"]));
+}
+
+#[test]
+fn ci_requires_every_word_that_a_machine_can_have() {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/.ci/require");
+    let script = std::fs::read_to_string(script).unwrap();
+    let tools = script.lines().filter_map(|line| line.strip_prefix("  \"")?.split(' ').next());
+    let others = script.split("words+=(").skip(1).filter_map(|rest| rest.split(')').next());
+    let mut listed: Vec<&str> = tools.chain(others.filter(|w| !w.starts_with('"'))).collect();
+    listed.sort_unstable();
+    // The project's own reference files are all known; a test says so whatever is required.
+    let wanted: Vec<&str> =
+        NEEDS.iter().map(|(word, _)| *word).filter(|word| *word != "golden").collect();
+    assert_eq!(listed, wanted);
 }

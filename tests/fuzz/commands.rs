@@ -182,5 +182,6 @@ fn the_binary_refuses_them_too() {
         wrong += u64::from(out.status.code() == Some(2));
     }
     eprintln!("{tried} tried, {wrong} wrong usage");
+    assert!(wrong > 0);
     assert_eq!(folder.list("."), before);
 }

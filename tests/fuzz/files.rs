@@ -91,6 +91,7 @@ fn try_all(
             }
         }
     }
+    assert!(refused > 0, "{what}: no damage was noticed");
     eprintln!(
         "{what}: {accepted} accepted, {refused} refused, at most {most} bytes and {slowest:?}"
     );
@@ -438,6 +439,7 @@ fn damaged_caches_are_made_again() {
             let again = prepare(&dataset, &dataset.cases, &options, &mut |_| ()).unwrap();
             assert!(again.remade.len() <= usize::from(damaged != bytes), "{n}");
             assert_eq!(again.fingerprint, whole.fingerprint);
+            assert_eq!(again.cases.len(), whole.cases.len());
             for (a, b) in whole.cases.iter().zip(&again.cases) {
                 assert!(*a.voxels().unwrap() == *b.voxels().unwrap());
             }

@@ -3,7 +3,7 @@
 #![allow(dead_code, reason = "every test binary uses a part of it")]
 
 /// The words of `ASNG_WGPU_REQUIRE`, and how to get what each of them means.
-const NEEDS: [(&str, &str); 9] = [
+pub const NEEDS: [(&str, &str); 9] = [
     ("bash", "install bash"),
     ("chromium", "install Chromium or Google Chrome"),
     ("fish", "install fish"),
