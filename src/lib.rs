@@ -3,7 +3,7 @@
 //!
 //! Layers, each using only those below it: `cli`; `train`; `report`; `infer`, `preview`;
 //! `search`, `run`; `nn`, `augment`; `ops`; `gpu`. Beside them `data`, `metrics`, `picture` and
-//! `reference` work on the CPU alone; `crash`, `error`, `files` and `host` serve all. See
+//! `reference` work on the CPU alone; `crash`, `error`, `files`, `host` and `numbers` serve all. See
 //! ARCHITECTURE.md.
 
 #![deny(unsafe_code)]
@@ -19,6 +19,7 @@ pub mod host;
 pub mod infer;
 pub mod metrics;
 pub mod nn;
+pub mod numbers;
 pub mod ops;
 mod picture;
 pub mod preview;

@@ -190,6 +190,7 @@ const ALL: [(&str, &str, &str); 32] = [
     ("error", "shape", "shape"),
     ("error", "spacing", "spacing"),
     ("error", "direction", "flipped"),
+    ("error", "origin", "shifted"),
     ("error", "label_value", "seven"),
     ("error", "label_not_whole", "half"),
     ("error", "label_channels", "two"),
@@ -200,7 +201,6 @@ const ALL: [(&str, &str, &str); 32] = [
     ("error", "leak", "copy"),
     ("error", "splits", "splits_final.json"), // a name with ending
     ("error", "splits", "splits_final.json"), // a fold without validation
-    ("warning", "origin", "shifted"),
     ("warning", "no_foreground", "empty"),
     ("warning", "unused_label", ""),
     ("warning", "label_suggestion", ""),
@@ -240,7 +240,7 @@ fn every_fault_is_found_in_one_pass() {
     found.sort();
     want.sort();
     assert_eq!(found, want, "{}", done.stdout);
-    assert_eq!((&report["errors"], &report["warnings"]), (&18.into(), &14.into()));
+    assert_eq!((&report["errors"], &report["warnings"]), (&19.into(), &13.into()));
     let summary = &report["summary"];
     assert_eq!((&summary["cases"], &summary["test_cases"]), (&22.into(), &1.into()));
     assert_eq!(summary["spacing_mm"]["max"], serde_json::json!([2.0, 5.0, 1.0]));
@@ -252,7 +252,7 @@ fn every_fault_is_found_in_one_pass() {
         (&4.into(), &1.into(), &Value::Null)
     );
     assert_eq!(summary["label_suggestion"]["labels"]["7"], "cyst");
-    assert!(done.stderr.contains("18 errors and 14 warnings"), "{}", done.all());
+    assert!(done.stderr.contains("19 errors and 13 warnings"), "{}", done.all());
 }
 
 #[test]
@@ -262,13 +262,13 @@ fn the_table_has_a_line_a_finding() {
     let done = f.run(&["check", "data"]);
     assert_eq!(done.code, 1, "{}", done.all());
     let lines = |word: &str| done.stdout.lines().filter(|l| l.starts_with(word)).count();
-    assert_eq!((lines("error "), lines("warning ")), (18, 14), "{}", done.all());
+    assert_eq!((lines("error "), lines("warning ")), (19, 13), "{}", done.all());
     for words in [
         &["error ", "labelsTr/seven.nii.gz", "7 in 4 voxel(s), first at voxel (x 4, y 1, z 3)"][..],
         &[
             "error ",
             "imagesTr/nan_0000.nii.gz",
-            "2 NaN or infinite",
+            "2 voxels of NaN or infinity",
             "NaN at voxel (x 2, y 1, z 0)",
         ],
         &["error ", "imagesTr/cut_0001.nii.gz", "is truncated"],
@@ -345,16 +345,16 @@ fn the_quick_part_tells_all_errors_together() {
     d.names = labels.map(|e| name(e.unwrap().path())).collect();
     d.json(LABELS, "");
     let error = quick(&Dataset::open(&d.dir).unwrap()).unwrap_err().to_string();
-    assert!(error.starts_with("the data set has 7 errors:"), "{error}");
-    for name in ["junk", "shape", "spacing", "flipped", "grids", "three", "two"] {
+    assert!(error.starts_with("the data set has 8 errors:"), "{error}");
+    for name in ["junk", "shape", "spacing", "flipped", "shifted", "grids", "three", "two"] {
         assert!(error.contains(name), "{name}: {error}");
     }
-    for name in ["junk", "shape", "spacing", "flipped", "grids", "three", "two"] {
+    for name in ["junk", "shape", "spacing", "flipped", "shifted", "grids", "three", "two"] {
         d.names.retain(|n| n != name);
     }
     d.json(r#"{"0":"background","1":"core_L","2":"core_R"}"#, "");
     let warnings = quick(&Dataset::open(&d.dir).unwrap()).unwrap();
-    let words = ["origin", "forms_0000", "LAS 1", "'coarse'", "--no-mirror"];
+    let words = ["forms_0000", "LAS 1", "'coarse'", "--no-mirror"];
     assert_eq!(warnings.len(), words.len(), "{warnings:?}");
     for ((_, warning), word) in warnings.iter().zip(words) {
         assert!(warning.contains(word), "{word}: {warning}");
@@ -426,4 +426,113 @@ fn both_other_layouts_are_checked() {
         assert!(done.stdout.contains(words), "{words}: {}", done.all());
     }
     assert!(done.stderr.contains("3 errors and 3 warnings"), "{}", done.all());
+}
+
+/// A header whose x axis starts `voxels` of 1 mm to the side.
+fn shifted(voxels: f64) -> Header {
+    let mut header = plain();
+    (header.srow[0][3], header.qoffset[0]) = (voxels, voxels);
+    header
+}
+
+#[test]
+fn grids_are_compared_in_voxels() {
+    let f = Folder::new();
+    let mut d = Made::new(f.path("data"));
+    for name in ["a", "b", "c"] {
+        d.case(name, &plain());
+    }
+    d.json(LABELS, "");
+    let label = |voxels: f64| {
+        let mut labels = vec![0u16; 120];
+        (labels[5], labels[50]) = (1, 2);
+        write_labels(&d.label("a"), &labels, SHAPE, &shifted(voxels)).unwrap();
+    };
+    let channel = |voxels: f64| d.channel("b", 1, &Made::values(90), &shifted(voxels));
+    label(0.01);
+    channel(-0.01);
+    let done = f.ok(&["check", "data"]);
+    assert!(done.stderr.contains("no errors and no warnings"), "{}", done.all());
+    label(0.3);
+    channel(0.3);
+    let done = f.ok(&["check", "data"]);
+    assert!(done.stderr.contains("no errors and 2 warnings"), "{}", done.all());
+    let words = "origin [0, 0, 0] mm against [0.3, 0, 0] mm (x, y, z), up to 0.30 voxels apart";
+    assert_eq!(done.stdout.matches(words).count(), 2, "{}", done.all());
+    assert_eq!(quick(&Dataset::open(&d.dir).unwrap()).unwrap().len(), 2);
+    label(0.6);
+    channel(-0.6);
+    let done = f.run(&["check", "data"]);
+    assert!(done.stderr.contains("2 errors and no warnings"), "{}", done.all());
+    let train = ["train", "data", "--out", "run", "--epochs", "1", "--iterations", "1"];
+    f.refused(&train, 1, &["2 errors", "labelsTr/a.nii.gz", "imagesTr/b_0001.nii.gz", "-0.6"]);
+}
+
+#[test]
+fn check_and_train_agree_on_images_that_hold_nothing() {
+    let f = Folder::new();
+    let mut d = Made::new(f.path("data"));
+    for name in ["a", "b", "c"] {
+        d.case(name, &plain());
+    }
+    d.json(LABELS, "");
+    // One constant channel of two is a warning, all of them an error.
+    d.channel("b", 1, &[0.0; 120], &plain());
+    let done = f.ok(&["check", "data"]);
+    assert!(done.stdout.contains("has the value 0 everywhere in channel 1"), "{}", done.all());
+    d.channel("b", 0, &[7.0; 120], &plain());
+    let words = "holds nothing: its 2 channels are 7 and 0 everywhere";
+    let done = f.run(&["check", "data"]);
+    assert!(done.code == 1 && done.stdout.contains(words), "{}", done.all());
+    let train = ["train", "data", "--out", "run", "--epochs", "1", "--iterations", "1"];
+    f.refused(&train, 1, &["the case 'b'", "b_0000.nii.gz", words, "take the case out"]);
+    // The same for an image with a voxel that is no number.
+    let mut values = Made::values(3);
+    values[7] = f32::NAN;
+    d.channel("b", 0, &values, &plain());
+    assert_eq!(f.run(&["check", "data"]).code, 1);
+    f.refused(&train, 1, &["the case 'b'", "b_0000.nii.gz", "NaN"]);
+}
+
+#[test]
+fn voxel_sizes_have_the_digits_they_need() {
+    let f = Folder::new();
+    let mut d = Made::new(f.path("data"));
+    for name in ["a", "b"] {
+        d.case(name, &Header::plain(SHAPE, [0.7, 0.625, 0.9765625]));
+    }
+    d.json(LABELS, "");
+    let done = f.ok(&["check", "data"]);
+    for row in [["spacing mm z", "0.7"], ["spacing mm y", "0.625"], ["spacing mm x", "0.9765625"]] {
+        let holds =
+            |line: &str| line.starts_with(row[0]) && line.ends_with(&format!(" {}", row[1]));
+        assert!(done.stdout.lines().any(holds), "{row:?} in {}", done.all());
+    }
+}
+
+#[test]
+fn images_to_test_on_in_another_orientation_are_named() {
+    let f = Folder::new();
+    let mut d = Made::new(f.path("data"));
+    for name in ["a", "b", "c"] {
+        d.case(name, &plain());
+    }
+    d.json(LABELS, "");
+    let mut las = plain();
+    (las.srow[0][0], las.qform_code) = (-1.0, 0);
+    for (name, header) in [("t1", &plain()), ("t2", &las), ("t3", &las)] {
+        for channel in 0..2 {
+            let path = d.dir.join(format!("imagesTs/{name}_{channel:04}.nii.gz"));
+            let values = Made::values(40 + 2 * name.len() + channel + name.as_bytes()[1] as usize);
+            write_image(&path, &values, 1, SHAPE, header).unwrap();
+        }
+    }
+    let done = f.ok(&["check", "data"]);
+    assert!(done.stderr.contains("no errors and 1 warning"), "{}", done.all());
+    for words in ["2 images of imagesTs are", "(RAS)", "LAS: t2, t3", "--reorient ras"] {
+        assert!(done.stdout.contains(words), "{words:?} in {}", done.all());
+    }
+    // `train` says so too.
+    let warnings = quick(&Dataset::open(&d.dir).unwrap()).unwrap();
+    assert!(warnings.len() == 1 && warnings[0].1.contains("LAS: t2, t3"), "{warnings:?}");
 }

@@ -2,7 +2,7 @@
 
 mod common_cli;
 
-use asng_wgpu::data::nifti::{Header, write_labels};
+use asng_wgpu::data::nifti::{Header, write_image, write_labels};
 use asng_wgpu::data::split::Fold;
 use asng_wgpu::metrics::Summary;
 use asng_wgpu::run::{RunConfig, fold_folder};
@@ -63,7 +63,7 @@ fn surfaces_are_measured_in_millimetres_and_can_be_left_out() {
         "{}",
         done.all()
     );
-    assert!(done.stderr.contains("1 time(s) only the prediction or only"), "{}", done.all());
+    assert!(done.stderr.contains("1 time only the prediction or only"), "{}", done.all());
     let s = summary(&f, "pred/summary.json");
     let text = String::from_utf8(f.bytes("pred/summary.json")).unwrap();
     assert_eq!(text, s.to_json());
@@ -179,12 +179,14 @@ fn runs_are_compared_case_by_case() {
     write_cases(&f, "a", 6, |i| i % 2);
     write_cases(&f, "b", 5, |_| 0);
     for folder in ["a", "b"] {
-        f.ok(&["evaluate", folder, "ref"]);
+        f.ok(&["evaluate", folder, "ref", "--partial"]);
     }
     let done = f.ok(&["compare", "a", "b/summary.json"]);
-    assert!(done.stderr.contains("1 case(s) are not in 'b/summary.json'"), "{}", done.all());
+    let words = "'b/summary.json' was evaluated with --partial, without 1 case: c5";
+    assert!(done.stderr.contains(words), "{}", done.all());
+    assert!(done.stderr.contains("1 case is not in 'b/summary.json'"), "{}", done.all());
     assert!(done.stderr.contains("left out: c5"), "{}", done.all());
-    assert!(done.stdout.contains("b/summary.json against a, 5 case(s)"), "{}", done.all());
+    assert!(done.stdout.contains("b/summary.json against a, 5 cases"), "{}", done.all());
     assert!(done.stdout.lines().all(|line| line.chars().count() <= 100), "{}", done.all());
     let json = f.ok(&["compare", "a", "b", "--json", "-o", "out.json", "--seed", "3"]).stdout;
     assert_eq!(json.as_bytes(), f.bytes("out.json"));
@@ -221,7 +223,7 @@ fn runs_are_compared_case_by_case() {
     std::fs::write(f.path("b/summary.json"), noted.to_json()).unwrap();
     assert!(f.ok(&["compare", "a", "b"]).stderr.contains("the search of 'b'"));
     // An older summary has no surfaces.
-    f.ok(&["evaluate", "b", "ref", "--no-surface"]);
+    f.ok(&["evaluate", "b", "ref", "--no-surface", "--partial"]);
     let done = f.ok(&["compare", "a", "b"]);
     assert!(done.stderr.contains("'b' has no HD95"), "{}", done.all());
     f.refused(&["compare", "a", "b", "--metric", "NSD"], 1, &["'b'", "'NSD'", "Dice"]);
@@ -235,7 +237,7 @@ fn runs_are_compared_case_by_case() {
         std::fs::remove_file(f.path(&format!("b/c{i}.nii.gz"))).unwrap();
     }
     std::fs::copy(f.path("ref/c0.nii.gz"), f.path("ref/d0.nii.gz")).unwrap();
-    f.ok(&["evaluate", "b", "ref"]);
+    f.ok(&["evaluate", "b", "ref", "--partial"]);
     f.refused(&["compare", "a", "b"], 1, &["no case is in all"]);
 }
 
@@ -261,7 +263,7 @@ fn the_folds_of_a_run_come_together() {
             let name = format!("{case}.nii.gz");
             std::fs::copy(f.path("all").join(&name), folder.join(&name)).unwrap();
         }
-        f.ok(&["evaluate", &folder.display().to_string(), "ref"]);
+        f.ok(&["evaluate", &folder.display().to_string(), "ref", "--partial"]);
     };
     validated(0, &["c0", "c1", "c3"]);
     validated(1, &["c1"]);
@@ -283,7 +285,7 @@ fn the_folds_of_a_run_come_together() {
     // A run is compared by all its folds.
     f.ok(&["evaluate", "all", "ref"]);
     let done = f.ok(&["compare", "run", "all"]);
-    assert!(done.stderr.contains("1 case(s) are not in 'run'"), "{}", done.all());
+    assert!(done.stderr.contains("1 case is not in 'run'"), "{}", done.all());
 }
 
 #[test]
@@ -298,7 +300,7 @@ fn folds_that_lack_cases_are_warned_about_and_doubles_refused() {
     config.split = vec![fold(["c0", "c1"]), fold(["c1", "c2"])];
     config.write(run.as_ref()).unwrap();
     write_cases(&f, "run/fold_0/validation", 1, |_| 0);
-    f.ok(&["evaluate", "run/fold_0/validation", "ref"]);
+    f.ok(&["evaluate", "run/fold_0/validation", "ref", "--partial"]);
     let done = f.ok(&["cross-validate", "run"]);
     assert!(done.stderr.contains("fold 0 lacks 1 of its cases: c1"), "{}", done.all());
     for number in 0..2 {
@@ -307,4 +309,171 @@ fn folds_that_lack_cases_are_warned_about_and_doubles_refused() {
         f.ok(&["evaluate", &folder, "ref"]);
     }
     f.refused(&["cross-validate", "run"], 1, &["'c1' is validated twice", "fold 0"]);
+}
+
+#[test]
+fn grids_may_differ_by_round_off() {
+    let f = Folder::new();
+    write_cases(&f, "pred", 1, |_| 0);
+    // Turned by 0.3 rad, 5 mm away; the prediction's header is `change` of that.
+    let pair = |change: &dyn Fn(&mut Header)| {
+        let mut header = Header::plain(SHAPE, SPACING);
+        let (s, c) = 0.3f64.sin_cos();
+        (header.srow[0], header.srow[1]) = ([0.5 * c, -s, 0.0, 5.0], [0.5 * s, c, 0.0, 5.0]);
+        let labels = volume([1, 2, 3], [2, 3, 4], None);
+        write_labels(&f.path("ref/c0.nii.gz"), &labels, SHAPE, &header).unwrap();
+        change(&mut header);
+        write_labels(&f.path("pred/c0.nii.gz"), &labels, SHAPE, &header).unwrap();
+        f.run(&["evaluate", "pred", "ref"])
+    };
+    let rounded = |scale: f64| {
+        move |h: &mut Header| {
+            for row in &mut h.srow {
+                for (value, edge) in row.iter_mut().zip([0.5, 1.0, 2.0]) {
+                    *value = (*value / edge * scale).round() / scale * edge;
+                }
+            }
+        }
+    };
+    for done in [
+        pair(&|h| h.srow[2][3] += 0.02),
+        pair(&|h| h.srow[0][3] -= 0.005),
+        pair(&rounded(100.0)),
+        pair(&rounded(1000.0)),
+        pair(&|h| (h.pixdim[1], h.srow[0][0]) = (0.50001, h.srow[0][0] * 1.00002)),
+    ] {
+        assert!(done.code == 0 && !done.stderr.contains("warning"), "{}", done.all());
+    }
+    let done = pair(&|h| h.srow[2][3] += 0.6);
+    let words = "do not lie exactly on one grid (origin [5, 5, 0.6] mm against [5, 5, 0] mm";
+    assert!(done.code == 0 && done.stderr.contains(words), "{}", done.all());
+    assert!(done.stderr.contains("0.30 voxels apart"), "{}", done.all());
+    for done in [pair(&|h| h.srow[2][3] += 1.2), pair(&|h| h.srow[0][0] *= -1.0)] {
+        assert!(done.code == 1 && done.stderr.contains("not on the same grid"), "{}", done.all());
+    }
+}
+
+#[test]
+fn of_many_bad_pairs_ten_are_named() {
+    let f = Folder::new();
+    write_cases(&f, "pred", 14, |_| 0);
+    for i in 0..14 {
+        std::fs::write(f.path(&format!("pred/c{i}.nii.gz")), "nothing").unwrap();
+    }
+    let done = f.run(&["evaluate", "pred", "ref"]);
+    assert_eq!(done.code, 1, "{}", done.all());
+    assert_eq!(
+        done.stderr.lines().filter(|l| l.contains(".nii.gz'")).count(),
+        10,
+        "{}",
+        done.all()
+    );
+    assert!(done.stderr.contains("14 of 14 pairs") && done.stderr.contains("and 4 more"));
+}
+
+#[test]
+fn references_without_prediction_are_named_and_no_summary_looks_complete() {
+    let f = Folder::new();
+    write_cases(&f, "pred", 14, |_| 0);
+    for i in 2..14 {
+        std::fs::remove_file(f.path(&format!("pred/c{i}.nii.gz"))).unwrap();
+    }
+    let done = f.run(&["evaluate", "pred", "ref"]);
+    assert_eq!(done.code, 1, "{}", done.all());
+    for words in ["12 references of 14 have no prediction", "c10, c11", "and 2 more", "--partial"] {
+        assert!(done.stderr.contains(words), "{words:?} in {}", done.all());
+    }
+    // The table is there, and says over how many cases it is.
+    let mean = done.stdout.lines().find(|line| line.starts_with("mean")).unwrap();
+    assert!(mean.ends_with("2 of 14"), "{}", done.all());
+    assert!(!f.path("pred/summary.json").exists());
+    // And a prediction without reference.
+    std::fs::copy(f.path("pred/c0.nii.gz"), f.path("pred/d0.nii.gz")).unwrap();
+    f.refused(&["evaluate", "pred", "ref"], 1, &["'pred/d0.nii.gz' has no reference"]);
+    let done = f.ok(&["evaluate", "pred", "ref", "--partial"]);
+    assert!(done.stderr.contains("over 2 of 15 cases"), "{}", done.all());
+    let s = summary(&f, "pred/summary.json");
+    assert_eq!((s.metric_per_case.len(), s.left_out.len()), (2, 13));
+    assert!(s.left_out.contains(&"c13".into()) && s.left_out.contains(&"d0".into()));
+    // One file is one case.
+    f.ok(&["evaluate", "pred/c0.nii.gz", "ref"]);
+    std::fs::remove_file(f.path("pred/c0.nii.gz")).unwrap();
+    std::fs::remove_file(f.path("pred/c1.nii.gz")).unwrap();
+    f.refused(&["evaluate", "pred", "ref", "--partial"], 1, &["no case has both", "d0"]);
+}
+
+#[test]
+fn what_is_no_label_map_is_passed_over_by_name() {
+    let f = Folder::new();
+    write_cases(&f, "pred", 2, |_| 0);
+    write_cases(&f, "pred/probabilities", 1, |_| 0);
+    let voxels = SHAPE.iter().product::<usize>();
+    let header = Header::plain(SHAPE, SPACING);
+    for name in ["c0_probabilities.nii.gz", "soft.nii"] {
+        write_image(&f.path("pred").join(name), &vec![0.5; 2 * voxels], 2, SHAPE, &header).unwrap();
+    }
+    let done = f.ok(&["evaluate", "pred", "ref"]);
+    let words = "2 files with several channels in 'pred': c0_probabilities.nii.gz, soft.nii";
+    assert!(done.stderr.contains(words), "{}", done.all());
+    assert!(done.stderr.contains("1 folder in 'pred': probabilities"), "{}", done.all());
+    assert_eq!(summary(&f, "pred/summary.json").metric_per_case.len(), 2);
+    for i in 0..2 {
+        std::fs::remove_file(f.path(&format!("pred/c{i}.nii.gz"))).unwrap();
+    }
+    f.refused(&["evaluate", "pred", "ref"], 1, &["holds no label map", "soft.nii"]);
+}
+
+#[test]
+fn exchanged_arguments_are_noticed() {
+    let f = Folder::new();
+    write_cases(&f, "made", 2, |_| 0);
+    std::fs::create_dir(f.path("set")).unwrap();
+    std::fs::write(f.path("set/dataset.json"), "{}").unwrap();
+    for name in ["labelsTr", "labelsTs", "labels_of_b"] {
+        let to = f.path("set").join(name);
+        std::fs::create_dir(&to).unwrap();
+        for i in 0..2 {
+            let case = format!("c{i}.nii.gz");
+            std::fs::copy(f.path("ref").join(&case), to.join(&case)).unwrap();
+        }
+        let folder = format!("set/{name}");
+        f.ok(&["evaluate", "made", &folder, "-o", "out.json"]);
+        let right = format!("write `asng-wgpu evaluate 'made' '{folder}'`");
+        f.refused(&["evaluate", &folder, "made", "-o", "no.json"], 2, &[&right]);
+        let (file, other) = (format!("{folder}/c0.nii.gz"), "made/c0.nii.gz");
+        f.refused(&["evaluate", &file, other, "-o", "no.json"], 2, &["evaluate 'made/c0.nii.gz'"]);
+    }
+    assert!(!f.path("no.json").exists());
+    // What only looks so is a warning.
+    f.ok(&["evaluate", "made", "ref"]);
+    let done = f.ok(&["evaluate", "ref", "made", "-o", "out.json"]);
+    assert!(done.stderr.contains("`asng-wgpu evaluate 'made' 'ref'`"), "{}", done.all());
+    // Probabilities and images are no references.
+    let (voxels, header) = (SHAPE.iter().product::<usize>(), Header::plain(SHAPE, SPACING));
+    std::fs::create_dir(f.path("soft")).unwrap();
+    let soft = f.path("soft/c0.nii.gz");
+    write_image(&soft, &vec![0.25; voxels], 1, SHAPE, &header).unwrap();
+    f.refused(
+        &["evaluate", "made/c0.nii.gz", "soft/c0.nii.gz"],
+        1,
+        &["0.25", "the predictions come first"],
+    );
+}
+
+#[test]
+fn a_result_that_cannot_be_written_is_printed_first() {
+    let f = Folder::new();
+    write_cases(&f, "pred", 2, |_| 0);
+    f.ok(&["evaluate", "pred", "ref"]);
+    // A folder of that name stands for one that cannot be written, which does not stop root.
+    std::fs::create_dir(f.path("taken")).unwrap();
+    for to in ["taken", "nowhere/summary.json"] {
+        let done = f.run(&["evaluate", "pred", "ref", "-o", to]);
+        assert!(done.code == 1 && done.stdout.contains("mean    1.0000"), "{}", done.all());
+        assert!(done.stderr.contains(&format!("cannot write '{to}'")), "{}", done.all());
+        assert!(done.stderr.contains("another file with -o"), "{}", done.all());
+        let done = f.run(&["compare", "pred", "pred", "-o", to]);
+        assert!(done.code == 1 && done.stdout.contains("2 cases"), "{}", done.all());
+        assert!(done.stderr.contains("another file with -o"), "{}", done.all());
+    }
 }

@@ -166,7 +166,7 @@ fn runs_of_differing_grids_are_averaged() {
         f.ok(&alone);
     }
     let probabilities =
-        |at: &str| read_image(&f.path(at).join("heart_001_probabilities.nii.gz")).unwrap();
+        |at: &str| read_image(&f.path(at).join("probabilities/heart_001.nii.gz")).unwrap();
     let (a, b, both) = (probabilities("one"), probabilities("two"), probabilities("both"));
     let voxels = both.shape.iter().product::<usize>();
     assert_eq!(both.channels, 2);

@@ -95,7 +95,7 @@ fn one_broken_file_does_not_stop_the_others() {
     assert!(done.stderr.contains("heart_002.nii.gz' is "), "{}", done.all());
     assert!(done.stderr.contains("1 of 3 cases failed"), "{}", done.all());
     assert_eq!(f.list("out"), ["heart_001.nii.gz", "heart_003.nii.gz"]);
-    f.ok(&["evaluate", "out", "data/labelsTr"]);
+    f.ok(&["evaluate", "out", "data/labelsTr", "--partial"]);
 }
 
 #[test]
@@ -152,11 +152,11 @@ fn evaluation_pairs_by_name_and_refuses_other_grids() {
     for other in ["summary.json", ".hidden.nii.gz", "notes.txt"] {
         std::fs::write(f.path("pred").join(other), "{}").unwrap();
     }
-    let done = f.ok(&["evaluate", "pred", "data/labelsTr", "--cases"]);
+    let done = f.ok(&["evaluate", "pred", "data/labelsTr", "--cases", "--partial"]);
     assert!(done.stdout.contains("brain_001"), "{}", done.all());
     assert!(done.stdout.contains("mean    1.0000  1.0000"), "{}", done.all());
     // A label that neither has: no Dice, and no mean.
-    let done = f.ok(&["evaluate", "pred", "data/labelsTr", "-l", "1,9"]);
+    let done = f.ok(&["evaluate", "pred", "data/labelsTr", "-l", "1,9", "--partial"]);
     assert!(done.stdout.contains("\n9            -       -"), "{}", done.all());
     let done =
         f.ok(&["evaluate", "pred/brain_001.nii", "data/labelsTr/brain_001.nii.gz", "--json"]);
@@ -170,4 +170,141 @@ fn evaluation_pairs_by_name_and_refuses_other_grids() {
     f.refused(&["evaluate", "pred", "data/labelsTr", "-l", "x"], 2, &["--labels"]);
     f.refused(&["evaluate", "pred", "nowhere"], 1, &["nowhere"]);
     f.refused(&["evaluate", "data", "data/labelsTr"], 1, &["data"]);
+}
+
+#[test]
+fn scans_that_hold_nothing_fail_alone() {
+    let f = Folder::new();
+    let data = f.demo("prostate", 4);
+    let run = run_folder(&f.path("run"), &data, &[0], [8, 16, 16]);
+    let image = |i: usize| data.join(format!("imagesTr/prostate_00{i}.nii.gz"));
+    let v = read_image(&image(2)).unwrap();
+    let half = v.data.len() / 2;
+    let write = |i: usize, values: &[f32]| {
+        write_image(&image(i), values, v.channels, v.shape, &v.header).unwrap();
+    };
+    // One constant channel, then both.
+    let mut values = v.data.clone();
+    values[half..].fill(0.0);
+    write(2, &values);
+    values[..half].fill(5.0);
+    write(3, &values);
+    (values[3], values[4]) = (f32::INFINITY, 1.0);
+    write(4, &values);
+    let done = f.run(&[
+        "predict",
+        "-m",
+        &run,
+        "-i",
+        "data/imagesTr",
+        "-o",
+        "out",
+        "--no-tta",
+        "--step",
+        "1",
+    ]);
+    assert_eq!(done.code, 1, "{}", done.all());
+    for words in [
+        "warning: 'data/imagesTr/prostate_002.nii.gz' has the value 0 everywhere in channel 1",
+        "[3/4] prostate_003: 'data/imagesTr/prostate_003.nii.gz' holds nothing: its 2 channels",
+        "[4/4] prostate_004: 'data/imagesTr/prostate_004.nii.gz' has the value inf at voxel (x 3",
+        "2 of 4 cases failed",
+    ] {
+        assert!(done.stderr.contains(words), "{words:?} in {}", done.all());
+    }
+    assert_eq!(f.list("out"), ["prostate_001.nii.gz", "prostate_002.nii.gz"]);
+}
+
+#[test]
+fn where_all_scans_fail_nothing_is_left() {
+    let f = Folder::new();
+    let data = f.demo("heart", 2);
+    let run = run_folder(&f.path("run"), &data, &[0], [16, 16, 16]);
+    for i in 1..3 {
+        std::fs::write(data.join(format!("imagesTr/heart_00{i}.nii.gz")), "nothing").unwrap();
+    }
+    let predict = ["predict", "-m", &run, "-i", "data/imagesTr", "-o", "new/out", "--no-tta"];
+    f.refused(&predict, 1, &["all 2 cases failed, for the reasons above; nothing is written"]);
+    assert!(!f.path("new").exists());
+    // A folder that was there stays.
+    std::fs::create_dir_all(f.path("new/out")).unwrap();
+    let done = f.run(&predict);
+    assert!(done.code == 1 && !done.stderr.contains("the others"), "{}", done.all());
+    assert!(f.path("new/out").exists());
+    let one = ["predict", "-m", &run, "-i", "data/imagesTr/heart_001.nii.gz", "-o", "a/b.nii.gz"];
+    f.refused(&one, 1, &["'heart_001' could not be predicted"]);
+    assert!(!f.path("a").exists());
+}
+
+#[test]
+fn probabilities_have_a_folder_of_their_own() {
+    let f = Folder::new();
+    let data = f.demo("heart", 2);
+    let run = run_folder(&f.path("run"), &data, &[0], [16, 16, 16]);
+    let window = ["--no-tta", "--step", "1"];
+    let predict = ["predict", "-m", &run, "-i", "data/imagesTr", "-o", "out"];
+    let save =
+        |more: &[&str]| f.ok(&[&predict[..], &window, &["--save-probabilities"], more].concat());
+    save(&[]);
+    assert_eq!(f.list("out"), ["heart_001.nii.gz", "heart_002.nii.gz", "probabilities"]);
+    assert_eq!(f.list("out/probabilities"), ["heart_001.nii.gz", "heart_002.nii.gz"]);
+    let soft = read_image(&f.path("out/probabilities/heart_001.nii.gz")).unwrap();
+    assert_eq!(soft.channels, 2);
+    let done = f.ok(&["evaluate", "out", "data/labelsTr"]);
+    assert!(done.stderr.contains("1 folder in 'out': probabilities"), "{}", done.all());
+    save(&["npz"]);
+    let names = ["heart_001.nii.gz", "heart_001.npz", "heart_001.pkl"];
+    assert_eq!(f.list("out/probabilities")[..3], names);
+    let bytes = f.bytes("out/probabilities/heart_001.npz");
+    assert_eq!((&bytes[..4], &bytes[30..47]), (&b"PK\x03\x04"[..], &b"probabilities.npy"[..]));
+    // What is there counts only in the format that is wanted.
+    std::fs::remove_file(f.path("out/probabilities/heart_002.npz")).unwrap();
+    let done = save(&["npz", "--continue"]);
+    assert_eq!(done.stderr.matches("is there already").count(), 1, "{}", done.all());
+    assert!(!done.stderr.contains("older than the network"), "{}", done.all());
+    // A network that is newer than what is kept.
+    let checkpoint = asng_wgpu::run::checkpoint_path(run.as_ref(), 0, CheckpointKind::Final);
+    let later = std::time::SystemTime::now() + std::time::Duration::from_secs(60);
+    std::fs::File::options().append(true).open(checkpoint).unwrap().set_modified(later).unwrap();
+    let done = save(&["npz", "--continue"]);
+    let words = "2 label maps are older than the network and kept because of --continue";
+    assert!(done.stderr.contains(words), "{}", done.all());
+    let bad = [&predict[..], &["--save-probabilities", "nrrd"]].concat();
+    f.refused(&bad, 2, &["nrrd", "npz"]);
+}
+
+#[test]
+fn scans_stored_in_another_orientation_are_named() {
+    let f = Folder::new();
+    let data = f.demo("heart", 14);
+    let run = run_folder(&f.path("run"), &data, &[0], [16, 16, 16]);
+    std::fs::create_dir(f.path("in")).unwrap();
+    let v = read_image(&data.join("imagesTr/heart_001.nii.gz")).unwrap();
+    let write = |name: &str, header: &Header| {
+        write_image(&f.path("in").join(name), &v.data, 1, v.shape, header).unwrap();
+    };
+    write("same.nii.gz", &v.header);
+    let mut las = v.header.clone();
+    (las.srow[0][0], las.qform_code) = (-las.srow[0][0], 0);
+    write("other.nii.gz", &las);
+    let window = ["--no-tta", "--step", "1"];
+    let predict = ["predict", "-m", &run, "-i", "in", "-o", "out"];
+    let done = f.ok(&[&predict[..], &window].concat());
+    let words = "warning: 'other' is stored as LAS, but the training scans are RAS";
+    assert!(done.stderr.contains(words), "{}", done.all());
+    assert!(done.stderr.matches("is stored as").count() == 1, "{}", done.all());
+    assert!(done.stderr.contains("--reorient ras"), "{}", done.all());
+    // From the eleventh on they are counted.
+    for i in 0..12 {
+        write(&format!("more_{i:02}.nii.gz"), &las);
+    }
+    let done = f.ok(&[&predict[..], &window, &["--continue"]].concat());
+    assert_eq!(done.stderr.matches("is stored as LAS").count(), 10, "{}", done.all());
+    assert!(done.stderr.contains("3 more scans are stored in an orientation"), "{}", done.all());
+    // A run that turns all scans has nothing to say.
+    let config = f.path("run/config.json");
+    let text = std::fs::read_to_string(&config).unwrap();
+    std::fs::write(&config, text.replace(r#""reorient": false"#, r#""reorient": true"#)).unwrap();
+    let done = f.ok(&[&predict[..], &window, &["--continue"]].concat());
+    assert!(!done.stderr.contains("is stored as"), "{}", done.all());
 }

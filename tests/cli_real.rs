@@ -34,7 +34,7 @@ fn whole_chain(name: &str, case: &str, grid: &[&str], labels: u16) {
     let predicted = folder.path(&format!("out/{case}.nii.gz"));
     let (read, header) = (read_labels(&predicted).unwrap(), read_header(&image).unwrap());
     assert_eq!(read.shape, header.shape());
-    assert_eq!(read.header.geometry_difference(&header, 1e-6), None);
+    assert_eq!(read.header.differences(&header), []);
     assert!(read.labels.iter().all(|&l| l <= labels));
     assert!(folder.list("look").contains(&"sheet.png".to_string()));
 }

@@ -4,6 +4,7 @@ use super::table::table;
 use super::{print, say};
 use crate::data::check::{Finding, Report, Spread, Summary, check};
 use crate::error::{Error, Result};
+use crate::numbers::plain;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::path::PathBuf;
 
@@ -104,12 +105,6 @@ fn findings_text(findings: &[Finding]) -> String {
     lines.join("\n")
 }
 
-/// At most three decimals, none for whole numbers.
-fn number(value: f64) -> String {
-    let text = format!("{value:.3}");
-    text.trim_end_matches('0').trim_end_matches('.').to_string()
-}
-
 fn spread_rows(name: &str, spread: &Option<Spread>) -> Vec<Vec<String>> {
     let Some(s) = spread else { return Vec::new() };
     ["z", "y", "x"]
@@ -117,7 +112,7 @@ fn spread_rows(name: &str, spread: &Option<Spread>) -> Vec<Vec<String>> {
         .enumerate()
         .map(|(i, axis)| {
             let head = format!("{name} {axis}");
-            vec![head, number(s.min[i]), number(s.median[i]), number(s.max[i])]
+            vec![head, plain(s.min[i]), plain(s.median[i]), plain(s.max[i])]
         })
         .collect()
 }
@@ -138,7 +133,7 @@ fn summary_text(summary: &Summary) -> String {
     grid.extend(spread_rows("spacing mm", &summary.spacing_mm));
     let mut channels = vec![cells(&["channel", "name", "normalised", "min", "max"])];
     channels.extend(summary.channels.iter().enumerate().map(|(i, c)| {
-        let value = |v: Option<f64>| v.map_or("-".into(), number);
+        let value = |v: Option<f64>| v.map_or("-".into(), plain);
         let by = c.normalisation.word().to_string();
         vec![i.to_string(), c.name.clone(), by, value(c.min), value(c.max)]
     }));

@@ -2,19 +2,17 @@
 
 use super::measures::{decimals, number};
 use super::table::table;
-use super::{print, say};
+use super::{print, say, write_result};
 use crate::error::{Error, Result};
-use crate::files;
 use crate::infer::compare::find_setting;
 use crate::metrics::comparison::{Compared, Comparison, NamedSummary, compare};
 use crate::metrics::statistics::RESAMPLES;
+use crate::numbers::{counted, named};
 use serde_json::{Value, json};
 use std::path::PathBuf;
 
 /// The measures that are compared where none is named.
 const DEFAULT_METRICS: [&str; 3] = ["Dice", "HD95", "NSD"];
-/// Most cases that a warning names.
-const NAMED_CASES: usize = 10;
 
 #[derive(clap::Args, Debug)]
 #[command(after_long_help = "\
@@ -60,29 +58,34 @@ impl Compare {
                 run.name
             ));
         }
+        for run in runs.iter().filter(|run| !run.summary.left_out.is_empty()) {
+            say(&format!(
+                "warning: '{}' was evaluated with --partial, without {}: {}",
+                run.name,
+                counted(run.summary.left_out.len(), "case"),
+                named(&run.summary.left_out)
+            ));
+        }
         let compared = compare(&runs, &self.metrics(&runs), self.seed)?;
         warn_left_out(&compared, &runs);
         let report = serde_json::to_string_pretty(&as_json(&compared, &runs, self.seed))
             .map_err(|e| Error::Input(format!("the comparison cannot be printed: {e}")))?;
-        if let Some(path) = &self.output {
-            files::replace(path, format!("{report}\n").as_bytes())?;
-            say(&format!("written to '{}'", path.display()));
-        }
-        if self.json {
-            return print(&report);
-        }
         let tables: Vec<String> = (1..runs.len())
             .map(|run| {
                 format!(
-                    "{} against {}, {} case(s)\n{}",
+                    "{} against {}, {}\n{}",
                     runs[run].name,
                     runs[0].name,
-                    compared.cases.len(),
+                    counted(compared.cases.len(), "case"),
                     table(&rows(&compared, run))
                 )
             })
             .collect();
-        print(&tables.join("\n\n"))
+        print(&if self.json { report.clone() } else { tables.join("\n\n") })?;
+        match &self.output {
+            Some(path) => write_result(path, format!("{report}\n").as_bytes()),
+            None => Ok(()),
+        }
     }
 
     /// The measures asked for, or those of the default ones that all runs have.
@@ -94,7 +97,7 @@ impl Compare {
             |name: &&str| runs.iter().find(|run| !run.summary.foreground_mean.contains_key(*name));
         for (name, run) in DEFAULT_METRICS.iter().filter_map(|name| Some((name, lacks(name)?))) {
             say(&format!(
-                "warning: '{}' has no {name}, which is left out; evaluate its predictions anew",
+                "warning: '{}' has no {name}, which is left out; evaluate its predictions again",
                 run.name
             ));
         }
@@ -112,13 +115,12 @@ fn warn_left_out(compared: &Compared, runs: &[NamedSummary]) {
         if names.is_empty() {
             continue;
         }
-        let rest = names.len().saturating_sub(NAMED_CASES);
-        let more = if rest > 0 { format!(" and {rest} more") } else { String::new() };
+        let verb = if names.len() == 1 { "is" } else { "are" };
         say(&format!(
-            "warning: {} case(s) are not in '{}' and are left out: {}{more}",
-            names.len(),
+            "warning: {} {verb} not in '{}' and left out: {}",
+            counted(names.len(), "case"),
             run.name,
-            names[..names.len() - rest].join(", ")
+            named(&names)
         ));
     }
 }

@@ -44,18 +44,20 @@ pub(super) fn cross_validate(run: &Path, json: bool) -> Result<()> {
     }
     let text = gathered.summary.to_json();
     let folder = run.join("cross_validation");
-    files::create_folder(&folder)?;
-    let path = folder.join("summary.json");
-    files::replace(&path, text.as_bytes())?;
-    say(&format!("written to '{}'", path.display()));
     if let Some(sentence) = one_sided(&gathered.summary) {
         say(&sentence);
     }
     if json {
-        return print(&text);
+        print(&text)?;
+    } else {
+        print(&format!("{}\n", table(&label_rows(&gathered.summary))))?;
+        print(&table(&fold_rows(&gathered)))?;
     }
-    print(&format!("{}\n", table(&label_rows(&gathered.summary))))?;
-    print(&table(&fold_rows(&gathered)))
+    files::create_folder(&folder)?;
+    let path = folder.join("summary.json");
+    files::replace(&path, text.as_bytes())?;
+    say(&format!("written to '{}'", path.display()));
+    Ok(())
 }
 
 /// One row a fold, then their mean and standard deviation.

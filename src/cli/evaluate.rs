@@ -3,14 +3,14 @@
 use super::measures::{case_rows, label_rows, one_sided};
 use super::progress::bar;
 use super::table::table;
-use super::{print, say};
+use super::{print, say, say_at_most, write_result};
 use crate::data::labels::{Labels, Target};
 use crate::error::{Error, Result};
-use crate::files;
-use crate::infer::evaluate::{
-    EvaluateOptions, NSD_TOLERANCE_MM, declared_labels, evaluate, used_in_search,
-};
-use crate::infer::pairs::pairs;
+use crate::infer::evaluate::{EvaluateOptions, Evaluation, NSD_TOLERANCE_MM};
+use crate::infer::evaluate::{declared_labels, evaluate, used_in_search};
+use crate::infer::exchanged::check_order;
+use crate::infer::unpaired::{Paired, incomplete};
+use crate::numbers::named;
 use std::path::PathBuf;
 
 #[derive(clap::Args, Debug)]
@@ -27,7 +27,9 @@ dataset.json in the folder of the references or in the folder above it, or of --
 regions, these are measured in place of single labels; voxels that the reference ignores do not
 count, and objects end at their border. --labels measures single labels in any case. The summary has the structure of nnU-Net's
 summary.json, with ASSD, HD, HD95 and NSD added. All pairs are tried; the summary is written
-only when none failed.")]
+only when none failed and every reference has a prediction. With --partial the others are left
+out, the summary names them, and the table says over how many cases it is. Folders, such as
+`probabilities`, and 4-D files among the predictions are passed over.")]
 pub(super) struct Evaluate {
     /// Predicted labels: a file or a folder.
     prediction: PathBuf,
@@ -52,6 +54,9 @@ pub(super) struct Evaluate {
     /// Leave out the measures of surfaces (HD95, HD, ASSD, NSD), which take most of the time.
     #[arg(long, conflicts_with = "nsd_tolerance")]
     no_surface: bool,
+    /// Evaluate the cases that have both a prediction and a reference, and name the others.
+    #[arg(long)]
+    partial: bool,
     /// Also print each case.
     #[arg(long)]
     cases: bool,
@@ -130,7 +135,18 @@ impl Evaluate {
     }
 
     pub(super) fn run(&self) -> Result<()> {
-        let pairs = pairs(&self.prediction, &self.reference)?;
+        if let Some(warning) = check_order(&self.prediction, &self.reference)? {
+            say(&format!("warning: {warning}"));
+        }
+        let mut paired = Paired::of(&self.prediction, &self.reference)?;
+        for sentence in &paired.passed_over {
+            say(&format!("passed over: {sentence}"));
+        }
+        let mut left_out = Vec::new();
+        if self.partial {
+            left_out = paired.keep_complete()?;
+        }
+        let pairs = &paired.pairs;
         let declared = self.declared()?;
         let targets = self.targets(&declared);
         let options = EvaluateOptions {
@@ -139,9 +155,10 @@ impl Evaluate {
             nsd_tolerance_mm: (!self.no_surface).then_some(self.nsd_tolerance),
         };
         let bar = bar(pairs.len() as u64, "evaluating  {wide_bar} {pos}/{len}  {eta} left");
-        let summary = evaluate(&pairs, options, &|done| bar.set_position(done as u64));
+        let summary = evaluate(pairs, options, &|done| bar.set_position(done as u64));
         bar.finish_and_clear();
-        let mut summary = summary?;
+        let Evaluation { mut summary, warnings } = summary?;
+        say_at_most(&warnings);
         let folder_default = self.prediction.is_dir().then(|| self.prediction.join("summary.json"));
         let target = self.output.clone().or(folder_default);
         if target.as_deref().is_some_and(used_in_search) {
@@ -149,20 +166,36 @@ impl Evaluate {
             say("warning: the search judged its candidates on these cases, so their metrics are \
                  optimistic");
         }
+        summary.left_out = match self.partial {
+            true => left_out,
+            false => paired.without_prediction.clone(),
+        };
         let json = summary.to_json();
-        if let Some(path) = target {
-            files::replace(&path, json.as_bytes())?;
-            say(&format!("written to '{}'", path.display()));
-        }
         if let Some(sentence) = one_sided(&summary) {
             say(&sentence);
         }
         if self.json {
-            return print(&json);
+            print(&json)?;
+        } else {
+            if self.cases {
+                print(&format!("{}\n", table(&case_rows(&summary))))?;
+            }
+            print(&table(&label_rows(&summary)))?;
         }
-        if self.cases {
-            print(&format!("{}\n", table(&case_rows(&summary))))?;
+        if !paired.without_prediction.is_empty() && !self.partial {
+            return Err(incomplete(&paired.without_prediction, pairs.len()));
         }
-        print(&table(&label_rows(&summary)))
+        if !summary.left_out.is_empty() {
+            say(&format!(
+                "warning: over {} of {} cases, as the others lack a prediction or a reference: {}",
+                pairs.len(),
+                pairs.len() + summary.left_out.len(),
+                named(&summary.left_out)
+            ));
+        }
+        match target {
+            Some(path) => write_result(&path, json.as_bytes()),
+            None => Ok(()),
+        }
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::data::names::case_name;
 use crate::metrics::summary::{Metrics, Number, Summary};
+use crate::numbers::counted;
 use std::path::Path;
 
 /// The measures that tables show, with their decimals: shares with four, millimetres with two.
@@ -71,7 +72,11 @@ pub(super) fn label_rows(summary: &Summary) -> Vec<Vec<String>> {
     }
     let mut mean = vec!["mean".to_string()];
     mean.extend(cells(Some(&summary.foreground_mean)));
-    mean.push(summary.metric_per_case.len().to_string());
+    let (cases, left_out) = (summary.metric_per_case.len(), summary.left_out.len());
+    mean.push(match left_out {
+        0 => cases.to_string(),
+        _ => format!("{cases} of {}", cases + left_out),
+    });
     rows.push(mean);
     rows
 }
@@ -100,8 +105,9 @@ pub(super) fn one_sided(summary: &Summary) -> Option<String> {
     let found = all.filter(|m| (count(m, "n_pred") == 0) != (count(m, "n_ref") == 0)).count();
     (found > 0).then(|| {
         format!(
-            "note: {found} time(s) only the prediction or only the reference of a case has a \
-             label; Dice and NSD are 0 there, and the means of HD95, HD and ASSD leave it out"
+            "note: {} only the prediction or only the reference of a case has a label; Dice and NSD \
+             are 0 there, and the means of HD95, HD and ASSD leave it out",
+            counted(found, "time")
         )
     })
 }

@@ -28,9 +28,11 @@ mod values;
 use crate::crash;
 use crate::error::{Error, Result};
 use crate::gpu::{AdapterChoice, Fault};
+use crate::numbers::MOST_NAMED;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use std::ffi::OsString;
 use std::io::Write;
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -241,6 +243,33 @@ fn say(sentence: &str) {
     if !quiet() {
         complain(sentence);
     }
+}
+
+/// Warns by one line each, at most [`MOST_NAMED`] of them; of others it gives the number.
+fn say_at_most(warnings: &[String]) {
+    for warning in warnings.iter().take(MOST_NAMED) {
+        say(&format!("warning: {warning}"));
+    }
+    if warnings.len() > MOST_NAMED {
+        say(&format!("warning: and {} more such warnings", warnings.len() - MOST_NAMED));
+    }
+}
+
+/// Writes a result that is printed already; what cannot be written is a matter of `-o`.
+fn write_result(path: &Path, content: &[u8]) -> Result<()> {
+    crate::files::replace(path, content).map_err(|error| match error {
+        Error::Io { source, .. } => Error::Io {
+            context: format!(
+                "cannot write '{}', so the result is only in what was printed; name another file \
+                 with -o",
+                path.display()
+            ),
+            source,
+        },
+        other => other,
+    })?;
+    say(&format!("written to '{}'", path.display()));
+    Ok(())
 }
 
 /// Prints a sentence on stderr, `--quiet` or not.

@@ -9,6 +9,7 @@ use crate::data::dataset::folder_of;
 use crate::data::{Dataset, Normalisation};
 use crate::error::{Error, Result};
 use crate::files;
+use crate::numbers::{counted, edges, plain};
 use crate::train::{Event, PlanFile, TrainOptions, plan, size};
 use std::path::PathBuf;
 
@@ -92,8 +93,7 @@ fn default_path(dataset: &str) -> PathBuf {
 }
 
 fn describe(plan: &PlanFile) -> String {
-    let mm = |s: [f64; 3]| s.map(|v| format!("{v:.2}")).join(" x ");
-    let edges = |s: &[String]| s.join(" x ");
+    let voxels = |s: &[String]| s.join(" x ");
     let list = |all: &[[u32; 3]]| {
         all.iter().map(|k| k.map(|e| e.to_string()).join("x")).collect::<Vec<_>>().join("  ")
     };
@@ -104,17 +104,17 @@ fn describe(plan: &PlanFile) -> String {
     let mut memory = size(plan.memory_bytes);
     if plan.recompute > 0 {
         let levels = plan.recompute;
-        memory +=
-            &format!(", with the activations of {levels} level(s) made again in the backward pass");
+        let levels = counted(levels as usize, "level");
+        memory += &format!(", with the activations of {levels} recomputed in the backward pass");
     }
     if network.accumulate {
         memory += ", one sample after the other";
     }
     let mut rows = vec![
         ("cases", plan.cases.to_string()),
-        ("voxel size", format!("{} mm", mm(by.spacing_mm))),
-        ("median case", edges(&plan.median_shape.map(|e| e.to_string()))),
-        ("patch", edges(&network.patch.map(|e| e.to_string()))),
+        ("voxel size", format!("{} mm", edges(by.spacing_mm))),
+        ("median case", voxels(&plan.median_shape.map(|e| e.to_string()))),
+        ("patch", voxels(&network.patch.map(|e| e.to_string()))),
         ("batch", network.batch.to_string()),
         ("features", features.join("  ")),
         ("kernels", list(&network.kernels)),
@@ -151,8 +151,11 @@ fn intensities(plan: &PlanFile) -> String {
     let kinds: Vec<String> = (0..plan.network.in_channels as usize)
         .map(|c| match (by.normalisation(c), by.intensities(c)) {
             (Normalisation::Ct, Some(ct)) => format!(
-                "clipped to {:.0}..{:.0}, mean {:.0}, deviation {:.0}",
-                ct.low, ct.high, ct.mean, ct.std
+                "clipped to {}..{}, mean {}, deviation {}",
+                plain(ct.low),
+                plain(ct.high),
+                plain(ct.mean),
+                plain(ct.std)
             ),
             (Normalisation::Ct | Normalisation::Zscore, _) => zscore.to_string(),
             (Normalisation::NoNorm, _) => "not normalised".to_string(),

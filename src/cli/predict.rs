@@ -3,6 +3,7 @@
 use super::{DeviceFlags, checked_shaders, complain, say};
 use crate::error::{Error, Result};
 use crate::infer::predict::{LargestComponent, Outcome, PredictOptions, Predicted, predict};
+use crate::infer::probabilities::ProbabilityFormat;
 use crate::run::{CheckpointKind, FoldId};
 use std::path::PathBuf;
 
@@ -36,14 +37,15 @@ pub(super) struct Predict {
     /// Do not average over the 8 mirror images (8 times faster).
     #[arg(long)]
     no_tta: bool,
-    /// Also write the probabilities of classes or regions: 4-D, as CASE_probabilities.nii.gz.
-    #[arg(long)]
-    save_probabilities: bool,
+    /// Also write the class probabilities, into OUT/probabilities: as 4-D CASE.nii.gz, or as
+    /// CASE.npz with CASE.pkl, which nnU-Net writes and reads [FORMAT by default: nifti].
+    #[arg(long, value_enum, value_name = "FORMAT", num_args = 0..=1, default_missing_value = "nifti")]
+    save_probabilities: Option<Probabilities>,
     /// Keep only the largest component (26 neighbours) of these labels, or of all foreground: as
     /// 1 or 1,2 or all.
     #[arg(long, value_name = "LABEL|all", value_delimiter = ',')]
     largest_component: Vec<String>,
-    /// Pass over cases whose files are there already.
+    /// Skip scans that have a label map already, whatever made it.
     #[arg(long = "continue")]
     skip_existing: bool,
     #[command(flatten)]
@@ -58,6 +60,12 @@ enum Checkpoint {
     Best,
     /// The latest, of a training that goes on.
     Last,
+}
+
+#[derive(clap::ValueEnum, Clone, Copy, Debug)]
+enum Probabilities {
+    Nifti,
+    Npz,
 }
 
 impl Predict {
@@ -75,7 +83,10 @@ impl Predict {
             },
             step: self.step,
             mirror: !self.no_tta,
-            save_probabilities: self.save_probabilities,
+            save_probabilities: self.save_probabilities.map(|format| match format {
+                Probabilities::Nifti => ProbabilityFormat::Nifti,
+                Probabilities::Npz => ProbabilityFormat::Npz,
+            }),
             largest: self.largest_component.iter().map(|l| component(l)).collect::<Result<_>>()?,
             skip_existing: self.skip_existing,
             adapter: self.device.choice(),
@@ -133,6 +144,9 @@ fn component(text: &str) -> Result<LargestComponent> {
 /// `[3/40] la_003: 12 tiles, 3.4 s (prepare 0.2, network 3.0, export 0.2)`; failures are printed even with --quiet.
 fn report(case: &Predicted) {
     let head = format!("[{}/{}] {}", case.number, case.cases, case.name);
+    for warning in &case.warnings {
+        say(&format!("warning: {warning}"));
+    }
     match &case.outcome {
         Outcome::Written(_) => {
             let s = if case.tiles == 1 { "" } else { "s" };

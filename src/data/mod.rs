@@ -3,6 +3,7 @@
 //! Arrays are D, H, W (z, y, x of the file), row-major, channels first.
 
 pub mod axes;
+pub mod blank;
 pub mod channels;
 pub mod check;
 pub mod dataset;

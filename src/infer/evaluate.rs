@@ -8,13 +8,12 @@ use crate::error::{Error, Result};
 use crate::metrics::overlap::{Overlap, overlaps};
 use crate::metrics::summary::{CaseMetrics, Metrics, Summary, overlap_metrics, surface_values};
 use crate::metrics::surface::{SurfaceMetrics, surface_metrics};
+use crate::numbers::MOST_NAMED;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-/// Largest difference of spacing, origin or direction that counts as the same geometry.
-const GEOMETRY_TOLERANCE: f64 = 1e-3;
 /// Tolerance of the normalised surface Dice, mm, where none is given.
 pub const NSD_TOLERANCE_MM: f64 = 1.0;
 /// The file that declares labels.
@@ -34,6 +33,25 @@ pub struct EvaluateOptions<'a> {
     pub nsd_tolerance_mm: Option<f64>,
 }
 
+/// What an evaluation came to.
+#[derive(Clone, Debug)]
+pub struct Evaluation {
+    /// The metrics.
+    pub summary: Summary,
+    /// A sentence for each pair whose grids differ by more than round-off, but less than half a
+    /// voxel.
+    pub warnings: Vec<String>,
+}
+
+/// How the grids of a pair are compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Grids {
+    /// By shape and place, by the rule of [`Header::differences`](crate::data::Header::differences).
+    Placed,
+    /// By their shapes alone.
+    Shapes,
+}
+
 /// Metrics of all pairs of prediction and reference. `progress` is given the number of finished
 /// pairs, from any thread.
 ///
@@ -44,8 +62,8 @@ pub fn evaluate(
     pairs: &[(PathBuf, PathBuf)],
     options: EvaluateOptions,
     progress: &(dyn Fn(usize) + Sync),
-) -> Result<Summary> {
-    evaluate_within(pairs, options, GEOMETRY_TOLERANCE, progress)
+) -> Result<Evaluation> {
+    evaluate_within(pairs, options, Grids::Placed, progress)
 }
 
 /// As [`evaluate`], voxel by voxel: only the shapes must agree, and the reference's spacing counts.
@@ -60,7 +78,7 @@ pub fn evaluate_voxels(pairs: &[(PathBuf, PathBuf)], labels: &Labels) -> Result<
         ignore: labels.ignore(),
         nsd_tolerance_mm: Some(NSD_TOLERANCE_MM),
     };
-    evaluate_within(pairs, options, f64::INFINITY, &|_| ())
+    evaluate_within(pairs, options, Grids::Shapes, &|_| ()).map(|done| done.summary)
 }
 
 /// Whether the summary at a path, which a new one is about to replace, says that a search looked at
@@ -75,11 +93,11 @@ pub fn used_in_search(path: &Path) -> bool {
 fn evaluate_within(
     pairs: &[(PathBuf, PathBuf)],
     options: EvaluateOptions,
-    tolerance_mm: f64,
+    grids: Grids,
     progress: &(dyn Fn(usize) + Sync),
-) -> Result<Summary> {
+) -> Result<Evaluation> {
     let measured = over_pairs(pairs, progress, |prediction, reference| {
-        measure(prediction, reference, options, tolerance_mm)
+        measure(prediction, reference, options, grids)
     });
     let mut cases = Vec::new();
     let mut bad = Vec::new();
@@ -96,13 +114,15 @@ fn evaluate_within(
     if keys.is_empty() {
         keys.extend(cases.iter().flat_map(|case| case.metrics.keys().cloned()));
     }
+    let warnings = cases.iter_mut().filter_map(|case| case.warning.take()).collect();
     let surface = options.nsd_tolerance_mm.is_some();
     let complete = |(case, (prediction, reference)): (Measured, &(PathBuf, PathBuf))| CaseMetrics {
         metrics: keys.iter().map(|key| (key.clone(), case.of(key, surface))).collect(),
         prediction_file: prediction.display().to_string(),
         reference_file: reference.display().to_string(),
     };
-    Ok(Summary::of(cases.into_iter().zip(pairs).map(complete).collect()))
+    let summary = Summary::of(cases.into_iter().zip(pairs).map(complete).collect());
+    Ok(Evaluation { summary, warnings })
 }
 
 /// Works on the pairs in order, a few at a time, and gives the outcomes in their order.
@@ -142,13 +162,11 @@ fn all_of(mut errors: Vec<Error>, pairs: usize) -> Error {
         return errors.remove(0);
     }
     let mut text = format!("{} of {pairs} pairs cannot be evaluated:", errors.len());
-    for error in &errors {
-        text += &format!("\n    {error}");
-        let mut cause = std::error::Error::source(error);
-        while let Some(inner) = cause {
-            text += &format!(": {inner}");
-            cause = inner.source();
-        }
+    for error in errors.iter().take(MOST_NAMED) {
+        text += &format!("\n    {}", error.sentence());
+    }
+    if errors.len() > MOST_NAMED {
+        text += &format!("\n    and {} more", errors.len() - MOST_NAMED);
     }
     Error::Input(text)
 }
@@ -158,6 +176,7 @@ struct Measured {
     /// Voxels that count.
     voxels: u64,
     metrics: BTreeMap<String, Metrics>,
+    warning: Option<String>,
 }
 
 impl Measured {
@@ -177,13 +196,14 @@ fn measure(
     prediction: &Path,
     reference: &Path,
     options: EvaluateOptions,
-    tolerance_mm: f64,
+    grids: Grids,
 ) -> Result<Measured> {
     if !reference.is_file() {
         return Err(missing_reference(prediction, reference));
     }
-    let (mut found, mut truth) = (read_labels(prediction)?, read_labels(reference)?);
-    same_geometry(prediction, &found, reference, &truth, tolerance_mm)?;
+    let mut found = read_labels(prediction)?;
+    let mut truth = read_labels(reference).map_err(no_label_map)?;
+    let warning = same_geometry(prediction, &found, reference, &truth, grids)?;
     let unlabelled =
         options.ignore.map_or(0, |i| leave_out(&mut found.labels, &mut truth.labels, i));
     let of_value =
@@ -211,7 +231,7 @@ fn measure(
         let of_region = measures(&found, &truth, &[1], &grid, options)?;
         metrics.extend(of_region.into_iter().map(|m| (region.key.clone(), m)));
     }
-    Ok(Measured { voxels: truth.labels.len() as u64 - unlabelled, metrics })
+    Ok(Measured { voxels: truth.labels.len() as u64 - unlabelled, metrics, warning })
 }
 
 /// Makes background of both maps where the reference has the value `ignore`, so that no object is
@@ -277,25 +297,41 @@ pub fn declared_labels(reference: &Path) -> Result<Option<(PathBuf, Labels)>> {
     }
 }
 
+/// The error of a reference that cannot be read as a label map, with a likely cause.
+fn no_label_map(error: Error) -> Error {
+    match error {
+        Error::Input(why) if why.contains("label") => Error::Input(format!(
+            "{why} (it was given as the reference: the predictions come first, the references second)"
+        )),
+        other => other,
+    }
+}
+
+/// Refuses two maps on different grids; gives a warning for grids that differ a little.
 fn same_geometry(
     prediction: &Path,
     found: &LabelVolume,
     reference: &Path,
     truth: &LabelVolume,
-    tolerance_mm: f64,
-) -> Result<()> {
-    let difference = if found.shape == truth.shape {
-        found.header.geometry_difference(&truth.header, tolerance_mm)
-    } else {
-        Some(format!("shape {:?} against {:?}", found.shape, truth.shape))
+    grids: Grids,
+) -> Result<Option<String>> {
+    let error = match grids {
+        Grids::Placed => found.header.error_of_grid(&truth.header),
+        Grids::Shapes => (found.shape != truth.shape)
+            .then(|| format!("shape {:?} against {:?} (z, y, x)", found.shape, truth.shape)),
     };
-    match difference {
-        None => Ok(()),
-        Some(what) => Err(Error::Input(format!(
-            "'{}' and '{}' are not on the same grid ({what}); resample the prediction to its \
-             reference first",
-            prediction.display(),
-            reference.display()
-        ))),
+    let (prediction, reference) = (prediction.display(), reference.display());
+    if let Some(what) = error {
+        return Err(Error::Input(format!(
+            "'{prediction}' and '{reference}' are not on the same grid ({what}); resample the \
+             prediction to its reference first"
+        )));
     }
+    let warning = (grids == Grids::Placed).then(|| found.header.warning_of_grid(&truth.header));
+    Ok(warning.flatten().map(|what| {
+        format!(
+            "'{prediction}' and '{reference}' do not lie exactly on one grid ({what}); they are \
+             compared voxel by voxel"
+        )
+    }))
 }

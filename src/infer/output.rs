@@ -3,7 +3,7 @@
 use super::decision::Decision;
 use super::export::{Export, paste};
 use super::predictor::{Predictor, WindowOptions};
-use crate::data::nifti::{write_image_f16, write_labels};
+use crate::data::nifti::write_labels;
 use crate::data::preprocess::{Origin, PreparedCase, PreparedImage, Voxels};
 use crate::error::Result;
 use crate::gpu::Gpu;
@@ -101,11 +101,4 @@ pub(super) fn predict_on_file_grid(
 /// Writes the labels of a prediction.
 pub(super) fn write_prediction(path: &Path, labels: &[u16], origin: &Origin) -> Result<()> {
     write_labels(path, labels, origin.header.shape(), &origin.header)
-}
-
-/// Writes probabilities: 4-D, the output channels last in the file.
-pub(super) fn write_probabilities(path: &Path, values: &[f16], origin: &Origin) -> Result<()> {
-    let shape = origin.header.shape();
-    let classes = values.len() / shape.iter().product::<usize>().max(1);
-    write_image_f16(path, values, classes, shape, &origin.header)
 }

@@ -43,7 +43,7 @@ pub fn pairs(prediction: &Path, reference: &Path) -> Result<Vec<(PathBuf, PathBu
     by_reference.sort_by_key(|(_, reference)| reference);
     if let Some(w) = by_reference.windows(2).find(|w| w[0].1 == w[1].1) {
         return Err(Error::Input(format!(
-            "'{}' and '{}' are predictions of the same case; remove one",
+            "'{}' and '{}' are of the same case; remove one",
             w[0].0.display(),
             w[1].0.display()
         )));

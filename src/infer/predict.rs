@@ -1,22 +1,23 @@
 //! Segments images with the networks of one run or of several.
 
 use super::decision::{Decision, Voxel};
-use super::output::{
-    Member, Prediction, Source, predict_on_file_grid, write_prediction, write_probabilities,
-};
+use super::output::{Member, Prediction, Source, predict_on_file_grid, write_prediction};
 use super::predictor::{Predictor, WindowOptions};
+use super::probabilities::ProbabilityFormat;
+use super::targets::targets;
+use super::warnings;
 use crate::data::Axes;
 use crate::data::inputs::{Inputs, find_images};
 use crate::data::labels::Labels;
-use crate::data::names::{are_numbered, case_name, ending_of, file_name};
+use crate::data::names::are_numbered;
 use crate::data::preprocess::{PreparedImage, prepare_image};
 use crate::data::{Case, Preprocessing};
 use crate::error::{Error, Result};
-use crate::files;
 use crate::gpu::{AdapterChoice, Gpu};
 use crate::metrics::components::{keep_largest, keep_largest_foreground};
 use crate::nn::tuning;
 use crate::nn::unet::UNet;
+use crate::numbers::{counted, named};
 use crate::run::{
     CheckpointKind, FoldId, RunConfig, checkpoint_path, fold_folder, read_weights, trained_folds,
 };
@@ -51,8 +52,8 @@ pub struct PredictOptions {
     pub step: f64,
     /// Average over mirrored images, if the run was trained with mirroring.
     pub mirror: bool,
-    /// Also write the class probabilities, as `<case>_probabilities.nii.gz`.
-    pub save_probabilities: bool,
+    /// Also write the class probabilities, into a folder of their own below that of the labels.
+    pub save_probabilities: Option<ProbabilityFormat>,
     /// Remove smaller components.
     pub largest: Vec<LargestComponent>,
     /// Pass over cases whose files are there already.
@@ -121,6 +122,8 @@ pub struct Predicted {
     pub tiles: usize,
     /// Wall time.
     pub seconds: Seconds,
+    /// What is odd about its image.
+    pub warnings: Vec<String>,
     /// What became of it.
     pub outcome: Outcome,
 }
@@ -145,7 +148,7 @@ pub fn predict(
     progress: &mut dyn FnMut(&Predicted),
 ) -> Result<()> {
     options.check()?;
-    let Networks { groups, labels, names: networks } = networks(options)?;
+    let Networks { groups, labels, names: used, files } = networks(options)?;
     let channels = groups[0].network.plan.in_channels as usize;
     let written = labels.written();
     for component in &options.largest {
@@ -166,7 +169,7 @@ pub fn predict(
     notes.iter().for_each(|note| log(note));
     // Before the output folder is made, so that a wrong device leaves nothing behind.
     let (gpu, variant) = tuning::open(&options.adapter, options.checked_shaders)?;
-    let targets = targets(options, &cases)?;
+    let (targets, made) = targets(&options.output, &cases)?;
     let mut counts: Vec<usize> =
         groups.iter().map(|g| if options.mirror { g.mirror.subsets().len() } else { 1 }).collect();
     counts.dedup();
@@ -175,7 +178,7 @@ pub fn predict(
         [count] => format!("averaged over {count} flips"),
         _ => "averaged over the flips that each run was trained with".into(),
     };
-    log(&format!("{networks} on '{}', {flips}", gpu.name()));
+    log(&format!("{used} on '{}', {flips}", gpu.name()));
     let predictors = groups
         .iter()
         .map(|g| Predictor::new(&gpu, g.network.clone(), &g.weights[0], variant))
@@ -183,10 +186,18 @@ pub fn predict(
     let decision = &Decision::new(&labels);
     let job = Job { options, gpu: &gpu, groups: &groups, predictors: &predictors, decision };
     let there = |target: &PathBuf| {
-        let all = [Some(target.clone()), options.save_probabilities.then(|| beside(target))];
-        options.skip_existing && all.iter().flatten().all(|path| path.exists())
+        let probabilities = options.save_probabilities.map(|format| format.path(target));
+        options.skip_existing && target.exists() && probabilities.is_none_or(|path| path.exists())
     };
     let there: Vec<bool> = targets.iter().map(there).collect();
+    let kept: Vec<&Path> =
+        targets.iter().zip(&there).filter(|(_, t)| **t).map(|(path, _)| path.as_path()).collect();
+    for warning in warnings::orientations(&options.runs, &cases)? {
+        log(&format!("warning: {warning}"));
+    }
+    if let Some(warning) = warnings::outdated(&files, &kept) {
+        log(&format!("warning: {warning}"));
+    }
     let todo: Vec<&Case> = cases.iter().zip(&there).filter(|(_, t)| !**t).map(|(c, _)| c).collect();
     let mut failed = Vec::new();
     std::thread::scope(|scope| {
@@ -211,7 +222,8 @@ pub fn predict(
                     // A lost device fails every case that follows.
                     Err(Error::DeviceLost(what)) => {
                         return Err(Error::DeviceLost(format!(
-                            "{what}; --continue passes over the {i} case(s) before '{}'",
+                            "{what}; --continue passes over the {} before '{}'",
+                            counted(i, "case"),
                             case.name
                         )));
                     }
@@ -228,17 +240,28 @@ pub fn predict(
                 name: case.name.clone(),
                 tiles: told.tiles,
                 seconds: told.seconds,
+                warnings: told.warnings,
                 outcome,
             });
         }
         Ok(())
     })?;
+    if failed.len() == cases.len() {
+        made.remove();
+    }
     match failed.len() {
         0 => Ok(()),
+        1 if cases.len() == 1 => Err(Error::Input(format!(
+            "'{}' could not be predicted, for the reason above; nothing is written",
+            failed[0]
+        ))),
+        n if n == cases.len() => Err(Error::Input(format!(
+            "all {n} cases failed, for the reasons above; nothing is written"
+        ))),
         n => Err(Error::Input(format!(
             "{n} of {} cases failed, for the reasons above: {}; the others are written",
             cases.len(),
-            failed.join(", ")
+            named(&failed)
         ))),
     }
 }
@@ -264,6 +287,7 @@ fn load(groups: &[Group], case: &Case) -> Loaded {
 struct Told {
     tiles: usize,
     seconds: Seconds,
+    warnings: Vec<String>,
 }
 
 /// What all cases share.
@@ -281,11 +305,16 @@ impl Job<'_> {
         let options = self.options;
         told.seconds.prepare = loaded.seconds;
         // Several groups have grids of their own, so they meet on the file's grid.
-        let keep = options.save_probabilities || self.groups.len() > 1;
+        let keep = options.save_probabilities.is_some() || self.groups.len() > 1;
         let mut parts: Vec<(Prediction, usize)> = Vec::new();
         let mut origin = None;
         let groups = self.groups.iter().zip(self.predictors);
         for (image, (group, predictor)) in loaded.images?.into_iter().zip(groups) {
+            for note in image.grids.iter().chain(&image.constant) {
+                if !told.warnings.contains(note) {
+                    told.warnings.push(note.clone());
+                }
+            }
             told.tiles += predictor.tiles(image.shape, options.step);
             let member = Member {
                 predictor,
@@ -310,10 +339,8 @@ impl Job<'_> {
             return Ok(());
         };
         let Prediction { mut labels, probabilities, .. } = prediction;
-        if options.save_probabilities
-            && let Some(probabilities) = probabilities
-        {
-            write_probabilities(&beside(target), &probabilities, &origin)?;
+        if let (Some(format), Some(probabilities)) = (options.save_probabilities, probabilities) {
+            format.write(target, &probabilities, &origin)?;
         }
         for component in &options.largest {
             let shape = origin.header.shape();
@@ -326,11 +353,6 @@ impl Job<'_> {
         told.seconds.export += begin.elapsed().as_secs_f64();
         Ok(())
     }
-}
-
-/// The file of a case's probabilities, beside its labels.
-fn beside(target: &Path) -> PathBuf {
-    target.with_file_name(format!("{}_probabilities.nii.gz", case_name(target)))
 }
 
 /// The prediction of several groups: the mean of their probabilities, each as often as it has
@@ -365,11 +387,13 @@ struct Networks {
     labels: Labels,
     /// Their names for a person.
     names: String,
+    /// Their checkpoints.
+    files: Vec<PathBuf>,
 }
 
 fn networks(options: &PredictOptions) -> Result<Networks> {
     let mut groups: Vec<Group> = Vec::new();
-    let mut names = Vec::new();
+    let (mut names, mut files) = (Vec::new(), Vec::new());
     let mut first: Option<(&Path, RunConfig)> = None;
     for run in &options.runs {
         let config = RunConfig::read(run)?;
@@ -391,7 +415,9 @@ fn networks(options: &PredictOptions) -> Result<Networks> {
             _ => format!("fold{s} {list} of '{}'", run.display()),
         });
         for fold in folds {
-            let (network, weights) = read_weights(&checkpoint_path(run, fold, options.checkpoint))?;
+            let file = checkpoint_path(run, fold, options.checkpoint);
+            let (network, weights) = read_weights(&file)?;
+            files.push(file);
             if network.plan.classes as usize != config.dataset.labels.outputs() {
                 return Err(Error::Input(format!(
                     "the networks of '{}' have {} output channels, but its config.json has {}; \
@@ -420,7 +446,8 @@ fn networks(options: &PredictOptions) -> Result<Networks> {
     }
     match first {
         Some((_, config)) if !groups.is_empty() => {
-            Ok(Networks { groups, labels: config.dataset.labels, names: names.join(" and ") })
+            let (labels, names) = (config.dataset.labels, names.join(" and "));
+            Ok(Networks { groups, labels, names, files })
         }
         _ => Err(Error::Usage("there is no network to predict with; name a run with -m".into())),
     }
@@ -446,46 +473,4 @@ fn chosen_folds(run: &Path, options: &PredictOptions) -> Result<Vec<FoldId>> {
             )))
         }
     }
-}
-
-/// The files to write, one a case; makes the folder.
-fn targets(options: &PredictOptions, cases: &[Case]) -> Result<Vec<PathBuf>> {
-    let output = &options.output;
-    let is_file = ending_of(&file_name(output)).starts_with(".nii") && !output.is_dir();
-    if is_file && cases.len() > 1 {
-        return Err(Error::Usage(format!(
-            "-o '{}' is one file, but -i holds {} cases; give a folder",
-            output.display(),
-            cases.len()
-        )));
-    }
-    if !is_file && output.is_file() {
-        return Err(Error::Usage(format!(
-            "-o '{}' is a file; give a folder, or a name that ends in .nii.gz",
-            output.display()
-        )));
-    }
-    let targets: Vec<PathBuf> = if is_file {
-        vec![output.clone()]
-    } else {
-        cases.iter().map(|c| output.join(format!("{}.nii.gz", c.name))).collect()
-    };
-    let folder = if is_file { output.parent() } else { Some(output.as_path()) };
-    if let Some(folder) = folder.filter(|f| !f.as_os_str().is_empty()) {
-        files::create_folder(folder)?;
-    }
-    let same = |a: &Path, b: &Path| match (a.canonicalize(), b.canonicalize()) {
-        (Ok(a), Ok(b)) => a == b,
-        _ => false,
-    };
-    for target in &targets {
-        if cases.iter().flat_map(|c| &c.images).any(|image| same(image, target)) {
-            return Err(Error::Usage(format!(
-                "-o '{}' would overwrite the image '{}'; give another folder",
-                output.display(),
-                target.display()
-            )));
-        }
-    }
-    Ok(targets)
 }

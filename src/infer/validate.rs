@@ -85,10 +85,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let data = folder.path().join("data");
         write_demo(&data, DemoKind::Brain, DemoSize::Small, 2, 0).unwrap();
-        // A label file that places its voxels elsewhere is still the reference.
+        // A label file that places its voxels a little elsewhere is still the reference.
         let label = data.join("labelsTr/brain_001.nii.gz");
         let mut moved = read_labels(&label).unwrap();
-        moved.header.srow[0][3] += 50.0;
+        moved.header.srow[0][3] += 0.4 * moved.spacing_mm[2];
         write_labels(&label, &moved.labels, moved.shape, &moved.header).unwrap();
         let dataset = Dataset::open(&data).unwrap();
         let prepared = prepare_all(&dataset, &dataset.cases, 1).unwrap();

@@ -154,7 +154,11 @@ pub fn average(name: &str, runs: &[NamedSummary]) -> Result<NamedSummary> {
         )));
     }
     let validation_used_in_search = runs.iter().any(|run| run.summary.validation_used_in_search);
-    let summary = Summary { validation_used_in_search, ..Summary::of(cases) };
+    let mut left_out: Vec<String> =
+        runs.iter().flat_map(|run| run.summary.left_out.iter().cloned()).collect();
+    left_out.sort();
+    left_out.dedup();
+    let summary = Summary { validation_used_in_search, left_out, ..Summary::of(cases) };
     Ok(NamedSummary { name: name.into(), summary })
 }
 

@@ -30,6 +30,8 @@ impl Number {
     }
 }
 
+/// Key of [`Summary::left_out`].
+const LEFT_OUT: &str = "left_out";
 /// Key of [`Summary::validation_used_in_search`].
 const USED_IN_SEARCH: &str = "validation_used_in_search";
 
@@ -59,6 +61,9 @@ pub struct Summary {
     /// Whether a search looked at these cases, so that the values are optimistic; a key of its
     /// own, which nnU-Net does not have and which is written only when true.
     pub validation_used_in_search: bool,
+    /// Cases that had a prediction or a reference alone; a key of its own, which is written only
+    /// where there are such.
+    pub left_out: Vec<String>,
 }
 
 /// The eight metrics that nnU-Net v2 writes of an overlap; others may be added.
@@ -115,7 +120,13 @@ impl Summary {
                 (name.clone(), Number::Float(average(&all)))
             })
             .collect();
-        Self { foreground_mean, mean, metric_per_case: cases, validation_used_in_search: false }
+        Self {
+            foreground_mean,
+            mean,
+            metric_per_case: cases,
+            validation_used_in_search: false,
+            left_out: Vec::new(),
+        }
     }
 
     /// The file's text, without a newline at its end.
@@ -137,6 +148,10 @@ impl Summary {
             ("mean".into(), labels(&self.mean)),
             ("metric_per_case".into(), Node::List(cases.collect())),
         ];
+        if !self.left_out.is_empty() {
+            let names = self.left_out.iter().map(|name| Node::Text(name.clone()));
+            root.push((LEFT_OUT.into(), Node::List(names.collect())));
+        }
         if self.validation_used_in_search {
             root.push((USED_IN_SEARCH.into(), Node::Bool(true)));
         }
@@ -179,6 +194,9 @@ impl Summary {
             mean: mean.ok_or_else(|| bad("mean"))?,
             metric_per_case: cases.ok_or_else(|| bad("metric_per_case"))?,
             validation_used_in_search: root.get(USED_IN_SEARCH) == Some(&Value::Bool(true)),
+            left_out: root.get(LEFT_OUT).and_then(Value::as_array).map_or(Vec::new(), |names| {
+                names.iter().filter_map(|name| name.as_str().map(String::from)).collect()
+            }),
         })
     }
 }

@@ -14,6 +14,7 @@ use crate::data::{Axes, Preprocessing};
 use crate::error::{Error, Result};
 use crate::files;
 use crate::gpu::{AdapterChoice, Gpu};
+use crate::numbers::edges;
 use crate::ops::warp::{ImageInterpolation, Interpolation, LabelInterpolation, Placement};
 use crate::run::{FoldId, RunConfig};
 use crate::search::space::Field;
@@ -22,7 +23,7 @@ use listing::{Input, Listed, Listing};
 use policies::Policies;
 use source::Source;
 use std::path::{Path, PathBuf};
-use words::{describe, legend, short, title};
+use words::{describe, legend, title};
 
 /// Draws that the sheet shows at most; more would not be taken in at a glance.
 const MOST_ROWS: usize = 12;
@@ -220,7 +221,7 @@ fn show(
     let view = View { axes: header.anatomical_axes(), spacing_mm, limits: limits(&original) };
     let mut text = vec!["original".to_string()];
     text.push(format!("{} x {} x {} voxels", shape[0], shape[1], shape[2]));
-    text.push(format!("{} mm", spacing_mm.map(short).join(" x ")));
+    text.push(format!("{} mm", edges(spacing_mm)));
     if image.channels > 1 {
         let name = source.channel_names.get(options.channel).map_or("", String::as_str);
         text.push(format!("channel {} {name}", options.channel));

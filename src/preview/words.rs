@@ -37,13 +37,6 @@ pub(super) fn legend(source: &Source) -> Vec<(u32, String)> {
     };
     labels.iter().take(8).map(name).collect()
 }
-
-/// A number with at most three decimals.
-pub(super) fn short(value: f64) -> String {
-    let text = format!("{value:.3}");
-    text.trim_end_matches('0').trim_end_matches('.').to_owned()
-}
-
 /// The draw in words and numbers, a line a transform.
 pub(super) fn describe(number: usize, draw: &Draw, view: &View, dummy_2d: bool) -> Vec<String> {
     let mut lines = vec![format!("draw {number}")];

@@ -7,6 +7,7 @@ use super::{Overlays, charts, results};
 use crate::data::Axes;
 use crate::metrics::summary::Metrics;
 use crate::nn::unet::UNet;
+use crate::numbers::edges;
 use crate::search::log::PolicyLine;
 use crate::search::plot::history_parts;
 use crate::search::policy::Policy;
@@ -337,8 +338,7 @@ fn facts(record: &FoldRecord) -> Vec<Value> {
         let (train, val) = (fold.train.len(), fold.val.len());
         add("cases", format!("{train} for training, {val} for validation"));
     }
-    let millimetres = how.spacing_mm.map(|mm| format!("{mm:.3}"));
-    add("voxels", format!("{} mm", joined(&millimetres, " x ")));
+    add("voxels", format!("{} mm", edges(how.spacing_mm)));
     let axes = how.axes.map(|axis| ["z", "y", "x"].get(axis).copied().unwrap_or("?"));
     let turned = if how.reorient { ", after turning to RAS" } else { "" };
     add("axes", format!("{} of the files{turned}", joined(&axes, ", ")));

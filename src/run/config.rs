@@ -7,6 +7,7 @@ use crate::nn::plan::NetworkPlan;
 use crate::ops::warp::Interpolation;
 use crate::{Error, Result, files};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Version of the file's layout that is written and read.
@@ -54,6 +55,10 @@ pub struct RunConfig {
     pub validation_used_in_search: bool,
     /// All flags of the training, resolved.
     pub training: serde_json::Value,
+    /// Number of labelled cases by the orientation in which their images are stored, such as
+    /// `RAS`; empty in files of versions that did not note it.
+    #[serde(default)]
+    pub orientations: BTreeMap<String, usize>,
     /// Training and validation cases of all folds.
     pub split: Vec<Fold>,
 }

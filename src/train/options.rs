@@ -4,6 +4,7 @@ use crate::data::Axes;
 use crate::gpu::AdapterChoice;
 use crate::nn::plan::{MAX_FEATURES, MOST_BATCH, MOST_VOXELS};
 use crate::nn::step::Optimizer;
+use crate::numbers::plain;
 use crate::ops::warp::Interpolation;
 use crate::run::{FoldId, find_policy, open_policy};
 use crate::search::asng::AsngOptions;
@@ -493,7 +494,8 @@ impl TrainOptions {
             && !spacing.iter().all(|&mm| mm.is_finite() && (0.01..=100.0).contains(&mm))
         {
             return Err(Error::Usage(format!(
-                "--spacing {spacing:?} is out of range; give three voxel edges of 0.01 to 100 mm"
+                "--spacing {} is out of range; give three voxel edges of 0.01 to 100 mm",
+                spacing.map(plain).join(",")
             )));
         }
         if !(self.clip.is_finite() && self.clip >= 0.0) {

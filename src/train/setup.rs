@@ -20,9 +20,11 @@ use crate::error::{Error, Result};
 use crate::files;
 use crate::gpu::Gpu;
 use crate::nn::tuning;
+use crate::numbers::{counted, edges};
 use crate::run::{CONFIG_VERSION, CheckpointKind, DatasetSummary, RunConfig, RunLock};
 use crate::run::{checkpoint_path, fold_folder, state_paths};
 use crate::search::space::Space;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -129,6 +131,19 @@ impl Setup {
                 prepared.remade.join(", ")
             )));
         }
+        let constant: Vec<&String> =
+            prepared.cases.iter().filter_map(|c| c.constant.as_ref()).collect();
+        if let [first, rest @ ..] = constant.as_slice() {
+            let more = match rest.len() {
+                0 => String::new(),
+                n => format!(" ({} alike)", counted(n, "more file")),
+            };
+            report(Event::Note(&format!("warning: {first}{more}")));
+        }
+        let mut orientations = BTreeMap::new();
+        for case in &prepared.cases {
+            *orientations.entry(case.origin.header.orientation().to_string()).or_insert(0) += 1;
+        }
         let preprocessing = prepared.preprocessing;
         let cases = fold_cases(prepared.cases, fold, &parts);
         report(Event::Note(&format!(
@@ -136,7 +151,7 @@ impl Setup {
             cases.train.len(),
             cases.validation.len(),
             dataset.labels.count_text(),
-            preprocessing.spacing_mm.map(|edge| format!("{edge:.2}")).join(" x ")
+            edges(preprocessing.spacing_mm)
         )));
         let references = references(&dataset, &cases.validation)?;
         let fingerprint = &prepared.fingerprint;
@@ -167,6 +182,7 @@ impl Setup {
                 && options.search.validation == SearchValidation::Fold,
             training: serde_json::to_value(options)
                 .map_err(|e| Error::Input(format!("the flags cannot be recorded: {e}")))?,
+            orientations,
             split: folds.clone(),
         };
         let conditions =

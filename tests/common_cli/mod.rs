@@ -129,12 +129,17 @@ pub fn run_folder(run: &Path, data: &Path, folds: &[usize], patch: [u32; 3]) -> 
             channels: dataset.modalities.clone(),
             labels: dataset.labels.clone(),
         },
-        preprocessing: prepared.preprocessing,
+        preprocessing: prepared.preprocessing.clone(),
         plan: plan.clone(),
         mirror: Axes::ALL,
         interpolation: Default::default(),
         validation_used_in_search: false,
         training: serde_json::Value::Null,
+        orientations: prepared
+            .cases
+            .iter()
+            .map(|case| (case.origin.header.orientation().to_string(), 1))
+            .collect(),
         split: Vec::new(),
     };
     std::fs::create_dir_all(run).unwrap();

@@ -113,12 +113,16 @@ fn inconsistent_cases_are_named() {
         Raw::new(3, 3, 3, 2, values),
         "the label 4 at voxel (x 2, y 1, z 0)",
     );
-    check("labelsTr/b.nii.gz", Raw::new(3, 3, 2, 2, vec![0; 18]), "shape [2, 3, 3]");
+    check(
+        "labelsTr/b.nii.gz",
+        Raw::new(3, 3, 2, 2, vec![0; 18]),
+        "shape [3, 3, 3] against [2, 3, 3]",
+    );
     let nan = (0..27).flat_map(|i| if i == 1 { f32::NAN } else { 1.0 }.to_le_bytes()).collect();
     check("imagesTr/a.nii.gz", Raw::new(3, 3, 3, 16, nan), "NaN at voxel (x 1, y 0, z 0)");
     let mut four = Raw::new(3, 3, 3, 2, vec![1; 54]);
     (four.dim[0], four.dim[4]) = (4, 2);
-    check("imagesTr/a.nii.gz", four, "2 channel(s)");
+    check("imagesTr/a.nii.gz", four, "has 2 channels, but 1");
 }
 
 #[test]

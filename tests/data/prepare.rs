@@ -1,6 +1,6 @@
 //! Preparing data sets of mixed grids, with and without a cache.
 
-use asng_wgpu::data::nifti::{Header, write_image, write_labels};
+use asng_wgpu::data::nifti::{Header, read_labels, write_image, write_labels};
 use asng_wgpu::data::preprocess::{PrepareOptions, Prepared, prepare, prepare_all, survey};
 use asng_wgpu::data::{Dataset, PreparedCase};
 use std::path::Path;
@@ -146,6 +146,8 @@ fn a_prepared_case_knows_its_place_in_the_world() {
     let image: Vec<f32> =
         (0..20 * 30 * 8).map(|i| if i / 240 < 3 { 0.0 } else { (i % 13 + 1) as f32 }).collect();
     write_image(&path, &image, 1, shape, &header).unwrap();
+    let label = dir.path().join("labelsTr/c0.nii.gz");
+    write_labels(&label, &read_labels(&label).unwrap().labels, shape, &header).unwrap();
     for reorient in [false, true] {
         let options = PrepareOptions {
             reorient,

@@ -24,7 +24,8 @@ fn case(shape: [usize; 3]) -> PreparedCase {
         spacing_mm: [1.0; 3],
     };
     let image = (0..2 * n).map(|i| i as f32).collect();
-    let image = PreparedImage { channels: 2, shape, image, origin };
+    let image =
+        PreparedImage { channels: 2, shape, image, origin, constant: None, grids: Vec::new() };
     PreparedCase::in_memory("c".into(), image, labels, &Labels::numbered(3), [1.0; 3])
 }
 
@@ -102,7 +103,14 @@ fn mostly_unlabelled(shape: [usize; 3], inside: impl Fn(usize) -> u8) -> Prepare
     let corner = |i: usize| i / (h * w) < 3 && i / w % h < 3 && i % w < 3;
     let indices = (0..shape.iter().product()).map(|i| if corner(i) { inside(i) } else { IGNORED });
     let declared = labels::parse(r#"{"labels":{"background":0,"a":1,"b":2,"ignore":3}}"#);
-    let image = PreparedImage { channels: 2, shape, image: Vec::new(), origin: plain.origin };
+    let image = PreparedImage {
+        channels: 2,
+        shape,
+        image: Vec::new(),
+        origin: plain.origin,
+        constant: None,
+        grids: Vec::new(),
+    };
     PreparedCase::in_memory("c".into(), image, indices.collect(), &declared.labels, [1.0; 3])
 }
 

@@ -4,6 +4,7 @@ use super::case::{CaseFacts, CaseHeaders};
 use super::finding::{Finding, Kind, Severity, how_many};
 use crate::data::nifti::geometry_notes;
 use crate::data::split::Fold;
+use crate::numbers::{counted, edges, named};
 use std::collections::BTreeMap;
 
 /// A spacing this many times larger or smaller than the median is an outlier.
@@ -58,12 +59,48 @@ pub(super) fn of_headers(cases: &[(&str, &CaseHeaders)]) -> Vec<Finding> {
         let names: Vec<String> = outliers.iter().map(|(n, _)| n.clone()).collect();
         let verb = if names.len() > 1 { "have" } else { "has" };
         let what = format!(
-            "{} {verb} voxels of {spacing:?} mm, more than {OUTLIER} times larger or smaller than the median {median:?} mm (z, y, x)",
-            how_many("case", &names)
+            "{} {verb} voxels of {} mm, more than {OUTLIER} times larger or smaller than the median {} mm (z, y, x)",
+            how_many("case", &names),
+            edges(*spacing),
+            edges(median)
         );
         findings.push(warning(Kind::SpacingOutlier, what, "look whether their headers are right"));
     }
     findings
+}
+
+/// A warning about cases to test on that are stored in an orientation that no training case has.
+/// Takes the headers of both, with the names of those to test on.
+pub(super) fn test_orientations(
+    training: &BTreeMap<String, usize>,
+    tests: &[(&str, &CaseHeaders)],
+) -> Option<Finding> {
+    let mut other: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+    for (name, headers) in tests {
+        let Some((_, header)) = headers.images.first() else { continue };
+        let orientation = header.orientation().to_string();
+        if !training.contains_key(&orientation) {
+            other.entry(orientation).or_default().push(name);
+        }
+    }
+    if other.is_empty() || training.is_empty() {
+        return None;
+    }
+    let count = other.values().map(Vec::len).sum();
+    let list: Vec<String> = other
+        .iter()
+        .map(|(orientation, names)| format!("{orientation}: {}", named(names)))
+        .collect();
+    let trained = training.keys().cloned().collect::<Vec<_>>().join(" and ");
+    let verb = if count == 1 { "is" } else { "are" };
+    let what = format!(
+        "{} {verb} stored in an orientation that no training case has ({trained}), so that their \
+         label maps may be wrong, sides exchanged: {}",
+        counted(count, "image") + " of imagesTs",
+        list.join(", ")
+    );
+    let remedy = "train with --reorient ras, or bring all images to one orientation";
+    Some(Finding::new(Severity::Warning, Kind::Orientation, what, remedy))
 }
 
 fn median_spacing(cases: &[(&str, &CaseHeaders)]) -> [f64; 3] {

@@ -3,17 +3,14 @@
 
 use super::finding::{Finding, Kind, Severity};
 use crate::Error;
+use crate::data::blank;
 use crate::data::channels::Normalisation;
 use crate::data::dataset::Case;
-use crate::data::nifti::{
-    Aspect, Form, Header, for_each_chunk, label_advice, read_header, voxel_name,
-};
+use crate::data::nifti::{Aspect, Header, for_each_chunk, label_advice, read_header, voxel_name};
 use crate::data::preprocess::rgb_fault;
+use crate::numbers::counted;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-
-/// Tolerance for grids: mm, and cosines.
-const TOLERANCE: f64 = 1e-3;
 
 /// The headers of a case's files that could be read.
 #[derive(Clone, Debug, Default)]
@@ -41,8 +38,15 @@ pub(super) struct ChannelFacts {
 }
 
 impl ChannelFacts {
+    /// Whether no two finite values differ.
     pub fn is_constant(&self) -> bool {
-        self.range.0 >= self.range.1
+        self.range.0 as f32 >= self.range.1 as f32
+    }
+
+    /// The value of all voxels, if it is one.
+    fn constant_value(&self) -> Option<f32> {
+        let low = self.range.0 as f32;
+        (self.is_constant() && low.is_finite()).then_some(low)
     }
 }
 
@@ -102,7 +106,8 @@ pub(super) fn read_headers(case: &Case, channels: usize) -> (CaseHeaders, Vec<Fi
     let Some((first_path, first)) = headers.images.first() else { return (headers, findings) };
     let found: usize = headers.images.iter().map(|(_, h)| h.channels).sum();
     if channels > 0 && headers.images.len() == case.images.len() && found != channels {
-        let what = format!("has {found} channel(s), but dataset.json lists {channels}");
+        let found = counted(found, "channel");
+        let what = format!("has {found}, but dataset.json lists {channels}");
         let channel_error = |what: String, remedy: &str| {
             Finding::new(Severity::Error, Kind::Channels, what, remedy).of_case(&case.name)
         };
@@ -111,18 +116,16 @@ pub(super) fn read_headers(case: &Case, channels: usize) -> (CaseHeaders, Vec<Fi
         );
     }
     for (path, header) in headers.images.iter().skip(1) {
-        for difference in first.differences(header, TOLERANCE) {
+        for difference in first.differences(header) {
             let what = format!("differs from the first channel in {}", difference.phrase);
-            findings.push(
-                Finding::new(
-                    Severity::Error,
-                    Kind::Channels,
-                    what,
-                    "bring all channels to one grid",
-                )
-                .of_case(&case.name)
-                .of_file(path),
-            );
+            let (severity, remedy) = match difference.is_error {
+                true => (Severity::Error, "bring all channels to one grid"),
+                false => {
+                    (Severity::Warning, "copy the first channel's header if both are one grid")
+                }
+            };
+            let finding = Finding::new(severity, Kind::Channels, what, remedy);
+            findings.push(finding.of_case(&case.name).of_file(path));
         }
     }
     if let Some((path, header)) = &headers.label {
@@ -141,25 +144,24 @@ pub(super) fn read_headers(case: &Case, channels: usize) -> (CaseHeaders, Vec<Fi
 
 /// How a label map's grid differs from its image's.
 fn label_differences(case: &str, image: &Header, path: &Path, label: &Header) -> Vec<Finding> {
-    // Some tools drop the forms of label maps; voxels still belong together by their indices.
-    let unplaced = (image.form() == Form::Neither) != (label.form() == Form::Neither);
     let finding = |difference: crate::data::nifti::Difference| {
-        let (kind, severity) = match difference.aspect {
-            Aspect::Shape => (Kind::Shape, Severity::Error),
-            Aspect::Spacing => (Kind::Spacing, Severity::Error),
-            Aspect::Direction if unplaced => (Kind::Direction, Severity::Warning),
-            Aspect::Direction => (Kind::Direction, Severity::Error),
-            // Training pairs voxels by their indices, so that a shift does no harm by itself.
-            Aspect::Origin => (Kind::Origin, Severity::Warning),
+        let kind = match difference.aspect {
+            Aspect::Shape => Kind::Shape,
+            Aspect::Spacing => Kind::Spacing,
+            Aspect::Direction => Kind::Direction,
+            Aspect::Origin => Kind::Origin,
         };
+        let severity = if difference.is_error { Severity::Error } else { Severity::Warning };
         let what = format!("does not lie on its image's grid: {}", difference.phrase);
         let remedy = match severity {
-            Severity::Error => "resample the label map onto the image's grid",
+            Severity::Error => {
+                "resample the label map onto the image's grid, or copy the image's header if the voxels belong together"
+            }
             _ => "copy the image's header if the voxels belong together",
         };
         Finding::new(severity, kind, what, remedy).of_case(case).of_file(path)
     };
-    image.differences(label, TOLERANCE).into_iter().map(finding).collect()
+    image.differences(label).into_iter().map(finding).collect()
 }
 
 /// Reads all files of a case.
@@ -210,16 +212,10 @@ fn colours(
 
 /// A finding if one or all channels have one value everywhere.
 fn constant(case: &Case, channels: &[ChannelFacts]) -> Option<Finding> {
-    let flat: Vec<usize> = (0..channels.len()).filter(|&c| channels[c].is_constant()).collect();
-    let first = flat.first()?;
-    let value = channels[*first].range.0;
-    let (severity, what) = if flat.len() == channels.len() {
-        (Severity::Error, format!("holds nothing: its image is {value} everywhere"))
-    } else {
-        (Severity::Warning, format!("has the value {value} everywhere in channel {first}"))
-    };
-    let remedy = "fetch the image again or take the case out";
-    Some(Finding::new(severity, Kind::Constant, what, remedy).of_case(&case.name))
+    let values: Vec<Option<f32>> = channels.iter().map(ChannelFacts::constant_value).collect();
+    let blank = blank::blank(&values)?;
+    let severity = if blank.is_error { Severity::Error } else { Severity::Warning };
+    Some(Finding::new(severity, Kind::Constant, blank.phrase, blank::REMEDY).of_case(&case.name))
 }
 
 /// Hashes a plane of values as `f32`, so that the voxel type of a file does not
@@ -287,7 +283,8 @@ fn scan_image(path: &Path, header: &Header) -> crate::Result<(Vec<ChannelFacts>,
             _ => format!(" of channel {}", index / voxels),
         };
         let what = format!(
-            "has {count} NaN or infinite voxel(s), the first is {value} at voxel {place}{channel}"
+            "has {} of NaN or infinity, the first is {value} at voxel {place}{channel}",
+            counted(count as usize, "voxel")
         );
         Finding::new(Severity::Error, Kind::NotFinite, what, "replace them by finite values")
             .of_file(path)
@@ -325,7 +322,8 @@ fn scan_labels(path: &Path, header: &Header) -> crate::Result<(LabelFacts, Optio
     let finding = bad.map(|(count, value, index)| {
         let place = voxel_name(index, shape);
         let what = format!(
-            "has {count} voxel(s) that are no whole number from 0 to 65535, the first is {value} at voxel {place}"
+            "has {} that are no whole number from 0 to 65535, the first is {value} at voxel {place}",
+            counted(count as usize, "voxel")
         );
         let remedy = label_advice(value);
         Finding::new(Severity::Error, Kind::LabelNotWhole, what, remedy).of_file(path)

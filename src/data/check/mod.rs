@@ -122,6 +122,10 @@ pub fn check(
     findings.extend(found);
     let headers: Vec<_> = training.iter().map(|c| (c.name.as_str(), &c.headers)).collect();
     findings.extend(across::of_headers(&headers));
+    let tests: Vec<_> =
+        cases.iter().filter(|c| c.test).map(|c| (c.name.as_str(), &c.headers)).collect();
+    let trained = across::orientations(training.iter().map(|c| &c.headers));
+    findings.extend(across::test_orientations(&trained, &tests));
     let (folds, found) = splits(dataset);
     findings.extend(found);
     findings.extend(unsearchable(dataset, &folds));
@@ -176,7 +180,7 @@ fn of_dataset_json(inspection: &Inspection) -> Vec<Finding> {
 }
 
 /// The cases of imagesTs, with label maps of labelsTs where these are.
-fn test_cases(
+pub(super) fn test_cases(
     dir: &Path,
     channels: usize,
     numbered: bool,

@@ -4,6 +4,7 @@ use super::case::{CaseHeaders, read_headers};
 use super::finding::{Finding, Kind, Severity};
 use super::{across, labels};
 use crate::data::dataset::{Case, Dataset};
+use crate::data::names::are_numbered;
 use crate::{Error, Result};
 use rayon::prelude::*;
 
@@ -33,6 +34,14 @@ pub fn quick(dataset: &Dataset) -> Result<Vec<(Kind, String)>> {
     let mut sentences = firsts(&warnings);
     let told = |finding: Finding| (finding.kind, finding.sentence());
     sentences.extend(across::of_headers(&named).into_iter().map(told));
+    // What is wrong with the images to test on is for `check` to tell.
+    let numbered = are_numbered(dataset.cases.iter().map(|case| case.name.as_str()));
+    let tests = super::test_cases(&dataset.dir, channels, numbered, &mut Vec::new());
+    let read = |case: &Case| (case.name.clone(), read_headers(case, 0).0);
+    let tests: Vec<(String, CaseHeaders)> = tests.par_iter().map(read).collect();
+    let tests: Vec<(&str, &CaseHeaders)> = tests.iter().map(|(n, h)| (n.as_str(), h)).collect();
+    let trained = across::orientations(headers.iter());
+    sentences.extend(across::test_orientations(&trained, &tests).map(told));
     sentences.extend(labels::sides(&dataset.labels).into_iter().map(told));
     Ok(sentences)
 }

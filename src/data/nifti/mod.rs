@@ -16,7 +16,7 @@ mod stream;
 mod warnings;
 mod write;
 
-pub use compare::{Aspect, Difference};
+pub use compare::{Aspect, Difference, ROUND_OFF_VOXELS};
 pub use datatype::DataType;
 pub use geometry::Form;
 pub use header::{Header, MAX_VALUES};

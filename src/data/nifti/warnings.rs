@@ -1,5 +1,6 @@
 //! Headers that can be read in more than one way, and which way is taken.
 
+use super::compare::ROUND_OFF_VOXELS;
 use super::geometry::{Form, column_length, is_usable};
 use super::header::Header;
 use std::path::Path;
@@ -8,9 +9,6 @@ use std::path::Path;
 const RIGHT_ANGLE: f64 = 1e-3;
 /// Relative difference of voxel sizes that is noticed.
 const SIZE: f64 = 1e-3;
-/// Displacement, in voxels, at which two forms disagree; rounding of a stored
-/// quaternion or of direction cosines with six digits stays below it.
-const APART: f64 = 0.1;
 
 /// Something odd in a header's geometry. The file is read all the same.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -93,7 +91,7 @@ impl Header {
         let sizes = [0, 1, 2].map(|axis| column_length(&affine, axis));
         if self.form() == Form::Sform && self.qform_code > 0 && is_usable(&qform) {
             let apart_mm = self.farthest(&affine, &qform);
-            if apart_mm > APART * sizes.into_iter().fold(f64::INFINITY, f64::min) {
+            if apart_mm > ROUND_OFF_VOXELS * sizes.into_iter().fold(f64::INFINITY, f64::min) {
                 found.push(GeometryWarning::FormsDisagree { apart_mm });
             }
         }

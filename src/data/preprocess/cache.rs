@@ -116,6 +116,8 @@ pub(super) struct Stored {
     pub original_shape: [usize; 3],
     pub crop_start: [usize; 3],
     pub crop_shape: [usize; 3],
+    /// As in [`super::PreparedImage`].
+    pub constant: Option<String>,
 }
 
 /// Name of the text that holds the checksum and, after a space, what is known of the case: one
@@ -209,6 +211,7 @@ mod tests {
             original_shape: [4; 3],
             crop_start: [1; 3],
             crop_shape: [1, 2, 3],
+            constant: Some("has the value 0 everywhere".into()),
         };
         let voxels = Voxels { image: (0..12).map(|v| v as f32).collect(), labels: vec![2; 6] };
         write_case(&path, &stored, &voxels).unwrap();

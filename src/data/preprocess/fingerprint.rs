@@ -4,6 +4,7 @@
 use super::normalise::percentile;
 use super::{Intensities, LoadedImage, Preprocessing};
 use crate::data::channels::Normalisation;
+use crate::numbers::edges;
 use crate::{Error, Result, host};
 use serde::{Deserialize, Serialize};
 
@@ -174,18 +175,19 @@ pub(super) fn check_prepared_size(
     let values = shape.iter().try_fold(channels, |n, &edge| n.checked_mul(edge));
     if let Some(values) = values.filter(|&n| n <= MOST_VALUES) {
         return host::check(values as u64 * PREPARING_BYTES, || {
-            format!("preparing '{}' on a grid of {:?} mm", name(), by.file_spacing_mm())
+            format!("preparing '{}' on a grid of {} mm", name(), edges(by.file_spacing_mm()))
         });
     }
     Err(Error::Input(format!(
-        "'{}' has {crop_shape:?} voxels of {spacing_mm:?} mm (z, y, x), far too many on a grid of {:?} mm; correct the spacing in its header, or give a coarser --spacing",
+        "'{}' has {crop_shape:?} voxels of {} mm (z, y, x), far too many on a grid of {} mm; correct the spacing in its header, or give a coarser --spacing",
         name(),
-        by.file_spacing_mm()
+        edges(spacing_mm),
+        edges(by.file_spacing_mm())
     )))
 }
 
 /// Whether two spacings differ by less than a thousandth.
-pub(super) fn same_spacing(a: [f64; 3], b: [f64; 3]) -> bool {
+fn same_spacing(a: [f64; 3], b: [f64; 3]) -> bool {
     a.iter().zip(&b).all(|(a, b)| (a - b).abs() <= 1e-3 * a.max(*b))
 }
 

@@ -1,7 +1,9 @@
 //! Reading a case's image and cropping it to what is not zero.
 
+use crate::data::blank::{Blank, REMEDY, blank, constant_value};
 use crate::data::nifti::{self, Header, voxel_name};
 use crate::data::orientation::Turn;
+use crate::numbers::counted;
 use crate::{Error, Result};
 use std::path::{Path, PathBuf};
 
@@ -24,6 +26,10 @@ pub struct LoadedImage {
     pub header: Header,
     /// How the volume was turned.
     pub turn: Turn,
+    /// A sentence about channels that are the same everywhere, if there are such.
+    pub constant: Option<String>,
+    /// Sentences about channels whose grids differ by less than half a voxel.
+    pub grids: Vec<String>,
 }
 
 pub(super) fn bad(path: &Path, what: impl std::fmt::Display) -> Error {
@@ -36,9 +42,9 @@ pub(super) fn bad(path: &Path, what: impl std::fmt::Display) -> Error {
 ///
 /// # Errors
 /// Unreadable files, channels of differing grids or a count other than
-/// `channels`, NaN or infinite voxels.
+/// `channels`, NaN or infinite voxels, an image that is the same everywhere.
 pub fn load_image(images: &[PathBuf], channels: usize, reorient: bool) -> Result<LoadedImage> {
-    let mut whole: Option<nifti::Volume> = None;
+    let (mut whole, mut grids): (Option<nifti::Volume>, _) = (None, Vec::new());
     for path in images {
         let v = nifti::read_image(path)?;
         if let Some(i) = v.data.iter().position(|x| !x.is_finite()) {
@@ -54,13 +60,13 @@ pub fn load_image(images: &[PathBuf], channels: usize, reorient: bool) -> Result
         match &mut whole {
             None => whole = Some(v),
             Some(w) => {
-                if let Some(d) = w.header.geometry_difference(&v.header, 1e-3) {
-                    return Err(bad(
-                        path,
-                        format!(
-                            "differs from the case's first channel in {d}; bring all channels to one grid"
-                        ),
-                    ));
+                let differs = "differs from the case's first channel in";
+                if let Some(d) = w.header.error_of_grid(&v.header) {
+                    let what = format!("{differs} {d}; bring all channels to one grid");
+                    return Err(bad(path, what));
+                }
+                if let Some(d) = w.header.warning_of_grid(&v.header) {
+                    grids.push(format!("'{}' {differs} {d}", path.display()));
                 }
                 w.data.extend_from_slice(&v.data);
                 w.channels += v.channels;
@@ -74,11 +80,19 @@ pub fn load_image(images: &[PathBuf], channels: usize, reorient: bool) -> Result
         return Err(bad(
             path,
             format!(
-                "has {} channel(s), but {channels} are expected, by dataset.json or by the run; give all channels",
-                v.channels
+                "has {}, but {channels} are expected, by dataset.json or by the run; give all channels",
+                counted(v.channels, "channel")
             ),
         ));
     }
+    let voxels = v.shape.iter().product::<usize>().max(1);
+    let values: Vec<Option<f32>> = v.data.chunks_exact(voxels).map(constant_value).collect();
+    let constant = match blank(&values) {
+        Some(Blank { is_error: true, phrase }) => {
+            return Err(bad(path, format!("{phrase}; {REMEDY}")));
+        }
+        found => found.map(|b| format!("'{}' {}; {REMEDY}", path.display(), b.phrase)),
+    };
     let turn = match reorient {
         true => Turn::to_ras(&v.header),
         false => Turn::permutation(v.shape, [0, 1, 2]),
@@ -100,6 +114,8 @@ pub fn load_image(images: &[PathBuf], channels: usize, reorient: bool) -> Result
         spacing_mm: v.spacing_mm,
         header,
         turn,
+        constant,
+        grids,
     })
 }
 

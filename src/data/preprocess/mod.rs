@@ -26,6 +26,7 @@ use super::channels::Normalisation;
 use super::labels::Labels;
 use super::nifti::Header;
 use super::orientation::Turn;
+use crate::numbers::edges;
 use crate::{Error, Result};
 use hold::Held;
 use serde::{Deserialize, Serialize};
@@ -74,7 +75,8 @@ impl Preprocessing {
         }
         if !spacing_mm.iter().all(|&mm| mm.is_finite() && mm > 0.0) {
             return Err(Error::Input(format!(
-                "the preprocessing has voxels of {spacing_mm:?} mm, but they must be larger than 0"
+                "the preprocessing has voxels of {} mm, but they must be larger than 0",
+                edges(spacing_mm)
             )));
         }
         let lacks =
@@ -156,6 +158,10 @@ pub struct PreparedImage {
     pub image: Vec<f32>,
     /// Where it came from.
     pub origin: Origin,
+    /// A sentence about channels that are the same everywhere, if there are such.
+    pub constant: Option<String>,
+    /// Sentences about channels whose grids differ by less than half a voxel.
+    pub grids: Vec<String>,
 }
 
 /// A labelled case, ready for sampling. Its voxels may lie in a cache file.
@@ -173,6 +179,8 @@ pub struct PreparedCase {
     pub places: Places,
     /// Where it came from.
     pub origin: Origin,
+    /// A sentence about channels that are the same everywhere, if there are such.
+    pub constant: Option<String>,
     held: Held,
 }
 
@@ -192,6 +200,7 @@ impl PreparedCase {
             spacing_mm,
             places: Places::of(&indices, labels),
             origin: image.origin,
+            constant: image.constant,
             held: Held::Always(Arc::new(Voxels { image: image.image, labels: indices })),
         }
     }

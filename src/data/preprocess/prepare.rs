@@ -1,9 +1,7 @@
 //! From files to prepared images and cases.
 
 use super::cache::{self, Stored};
-use super::fingerprint::{
-    check_prepared_size, foreground_values, intensities, prepared_shape, same_spacing,
-};
+use super::fingerprint::{check_prepared_size, foreground_values, intensities, prepared_shape};
 use super::hold::{Held, Pool, Voxels};
 use super::load::{LoadedImage, bad, load_image};
 use super::normalise::{check_colours, nonzero_mask, normalise_within};
@@ -94,7 +92,8 @@ fn to_grid(loaded: LoadedImage, by: &Preprocessing) -> PreparedImage {
         crop_shape: loaded.shape,
         spacing_mm: loaded.spacing_mm,
     };
-    PreparedImage { channels, shape: to, image, origin }
+    let (constant, grids) = (loaded.constant, loaded.grids);
+    PreparedImage { channels, shape: to, image, origin, constant, grids }
 }
 
 /// Label indices (D, H, W of the crop) on the grid of the prepared image.
@@ -133,7 +132,13 @@ fn load_case(dataset: &Dataset, case: &Case, reorient: bool) -> Result<LoadedCas
             case.name
         )));
     };
-    let image = load_image(&case.images, dataset.modalities.len(), reorient)?;
+    let image =
+        load_image(&case.images, dataset.modalities.len(), reorient).map_err(|e| match e {
+            Error::Input(why) => {
+                Error::Input(format!("the case '{}' cannot be used: {why}", case.name))
+            }
+            other => other,
+        })?;
     let by = dataset.normalisation();
     let of = |c: usize| by.get(c).copied().unwrap_or_default();
     check_colours(&image.image, image.shape.iter().product(), of, &case.images)?;
@@ -145,17 +150,9 @@ fn load_case(dataset: &Dataset, case: &Case, reorient: bool) -> Result<LoadedCas
 /// Reads the label map of a loaded image.
 fn read_label_map(path: &Path, image: &LoadedImage, name: &str) -> Result<LabelVolume> {
     let l = nifti::read_labels(path)?;
-    let shape = image.turn.shape_before();
-    let spacing = image.turn.inverse().permuted(image.spacing_mm);
-    // The origin is not compared: it does not matter for training.
-    if l.shape != shape || !same_spacing(l.spacing_mm, spacing) {
-        return Err(bad(
-            path,
-            format!(
-                "has shape {:?} and spacing {:?} mm, but the image of '{name}' has {shape:?} and {spacing:?} mm (z, y, x); bring both to one grid",
-                l.shape, l.spacing_mm
-            ),
-        ));
+    if let Some(difference) = image.header.error_of_grid(&l.header) {
+        let what = format!("does not lie on the grid of the image of '{name}': {difference}");
+        return Err(bad(path, format!("{what}; bring both to one grid")));
     }
     Ok(l)
 }
@@ -442,6 +439,7 @@ fn cached(
                 original_shape: image.origin.shape,
                 crop_start: image.origin.crop_start,
                 crop_shape: image.origin.crop_shape,
+                constant: image.constant,
             };
             let voxels = Voxels { image: image.image, labels };
             cache::write_case(&file, &stored, &voxels)?;
@@ -468,6 +466,7 @@ fn cached(
             crop_start: stored.crop_start,
             crop_shape: stored.crop_shape,
         },
+        constant: stored.constant,
         held: Held::Cached { file, pool: pool.clone() },
     };
     Ok((prepared, made))
