@@ -420,7 +420,7 @@ fn both_other_layouts_are_checked() {
     let done = f.run(&["check", "data"]);
     for words in [
         "imagesTr/b_0001.nii ",
-        "says numTraining 3, but stands for 2 cases",
+        "says numTraining 3, but there are 2 cases",
         r#"write "labels": {"background": 0, "core": 1, "label_2": 2} to dataset.json"#,
     ] {
         assert!(done.stdout.contains(words), "{words}: {}", done.all());

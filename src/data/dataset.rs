@@ -1,5 +1,5 @@
 //! Data sets on disk: `dataset.json` of the Medical Segmentation Decathlon
-//! (nnU-Net v1 too) or of nnU-Net v2, and the cases that it stands for.
+//! (nnU-Net v1 too) or of nnU-Net v2, and its training cases.
 
 use super::channels::{self, Normalisation};
 use super::labels::{self, Labels};
@@ -91,8 +91,6 @@ pub struct Inspection {
     pub labels_sound: bool,
     /// Whether labels are written name to number, as nnU-Net v2 does.
     pub names_first: bool,
-    /// `numTraining`, where the file has it.
-    pub num_training: Option<u64>,
     /// Sentences about what is wrong, in the order of the file's parts.
     pub faults: Vec<String>,
     /// Files that the cases need but that do not exist, with the case's name.
@@ -178,7 +176,7 @@ impl Dataset {
     }
 
     /// Reads as much of the data set in `dir` as can be read and gathers all
-    /// that is wrong with its `dataset.json` and the files it stands for.
+    /// that is wrong with its `dataset.json` and the files that its cases need.
     ///
     /// # Errors
     /// No folder, or no `dataset.json` that is a JSON object.
@@ -234,6 +232,13 @@ impl Dataset {
             .flat_map(|c| c.images.iter().chain(&c.label).map(|f| (c.name.clone(), f.clone())))
             .filter(|(_, file)| !file.is_file())
             .collect();
+        let count = root.get("numTraining").and_then(Value::as_u64);
+        if let Some(n) = count.filter(|&n| n != cases.len() as u64 && !cases.is_empty()) {
+            faults.warn(format!(
+                "says numTraining {n}, but there are {} cases; correct the number or add the cases",
+                cases.len()
+            ));
+        }
         if cases.is_empty() {
             faults.add(
                 "has no labelled training cases; add images to imagesTr and label maps to labelsTr",
@@ -260,7 +265,6 @@ impl Dataset {
             declared,
             labels_sound: of_labels.is_empty(),
             names_first,
-            num_training: root.get("numTraining").and_then(Value::as_u64),
             faults: faults.list,
             missing,
         })

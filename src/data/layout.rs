@@ -74,7 +74,7 @@ fn superseded(list: &[Value], cases: &[Case], faults: &mut Faults) {
     let extra = part("there but not listed", there.difference(&listed).collect());
     let topic = if absent.is_empty() && extra.is_empty() { Topic::Layout } else { Topic::Json };
     faults.remark(topic, format!(
-        "lists {} in 'training', but in nnU-Net v2's layout the folders decide: {} of labelsTr {} taken{absent}{extra}; remove 'training', or remove 'channel_names' and 'file_ending' to go by the list",
+        "lists {} in 'training', but in nnU-Net v2's layout the folders decide: {} of labelsTr {} taken{absent}{extra}; remove 'training'",
         counted(list.len(), "case"),
         counted(cases.len(), "case"),
         if cases.len() == 1 { "is" } else { "are" },

@@ -31,7 +31,7 @@ pub fn case_name(path: &Path) -> String {
     split_ending(&file_name(path)).0.to_string()
 }
 
-/// The file's NIfTI ending as [`ENDINGS`] has it; `.hdr` stands for the pair `.hdr` and `.img`.
+/// The file's NIfTI ending as [`ENDINGS`] has it; that of a pair is `.hdr`.
 /// Empty where there is none.
 pub fn ending_of(name: &str) -> String {
     split_ending(name).1.to_ascii_lowercase().replace(".img", ".hdr")

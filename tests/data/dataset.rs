@@ -302,7 +302,7 @@ proptest! {
         }
         std::fs::write(&path, bytes).unwrap();
         let report = check(dir.path(), 1, &|_, _, _| {}).unwrap();
-        prop_assert_eq!(report.errors + report.warnings, report.findings.len());
+        prop_assert_eq!(report.errors + report.warnings + report.notes, report.findings.len());
         prop_assert!(report.findings.iter().all(|f| !f.message.is_empty() && !f.remedy.is_empty()), "{:?}", report.findings);
         if let Ok(d) = Dataset::open(dir.path()) {
             let _ = (quick(&d), split::folds(&d));

@@ -42,6 +42,8 @@ pub struct Report {
     pub errors: usize,
     /// Number of findings that are warnings.
     pub warnings: usize,
+    /// Number of findings that are notes.
+    pub notes: usize,
     /// Errors first; files are given from the data set's folder on.
     pub findings: Vec<Finding>,
     /// The data set in numbers, if `dataset.json` could be read at all.
@@ -59,12 +61,14 @@ impl Report {
         // Stable: within a severity the order of the checks stays.
         findings.sort_by_key(|f| f.severity);
         let count = |severity| findings.iter().filter(|f| f.severity == severity).count();
-        let (errors, warnings) = (count(Severity::Error), count(Severity::Warning));
+        let [errors, warnings, notes] =
+            [Severity::Error, Severity::Warning, Severity::Note].map(count);
         Self {
             version: REPORT_VERSION,
             dataset: dir.to_path_buf(),
             errors,
             warnings,
+            notes,
             findings,
             summary,
         }
@@ -157,11 +161,6 @@ fn of_dataset_json(inspection: &Inspection) -> Vec<Finding> {
     let warning = |what: String, remedy: &str| {
         Finding::new(Severity::Warning, Kind::DatasetJson, what, remedy).of_file(&file)
     };
-    let cases = inspection.dataset.cases.len() as u64;
-    if let Some(n) = inspection.num_training.filter(|&n| n != cases) {
-        let what = format!("says numTraining {n}, but stands for {cases} cases");
-        findings.push(warning(what, "correct the number or add the cases"));
-    }
     let background = inspection.declared.get(&0);
     if let Some(name) = background.filter(|n| !n.eq_ignore_ascii_case("background")) {
         let what = format!("names the label 0 '{name}', but 0 is taken as background");
@@ -171,7 +170,7 @@ fn of_dataset_json(inspection: &Inspection) -> Vec<Finding> {
         let finding = Finding::new(
             Severity::Error,
             Kind::MissingFile,
-            "does not exist, but dataset.json stands for it",
+            "does not exist, but its case needs it",
             "add it or take the case out",
         );
         findings.push(finding.of_case(case).of_file(file));
