@@ -3,7 +3,8 @@
 //!
 //! Layers, each using only those below it: `cli`; `train`; `report`; `infer`, `preview`;
 //! `search`, `run`; `nn`, `augment`; `ops`; `gpu`. Beside them `data`, `metrics`, `picture` and
-//! `reference` work on the CPU alone; `crash`, `error`, `files`, `host` and `numbers` serve all. See
+//! `reference` work on the CPU alone; `crash`, `error`, `files`, `host`, `numbers` and `phase` serve
+//! all. See
 //! ARCHITECTURE.md.
 
 #![deny(unsafe_code)]
@@ -21,6 +22,7 @@ pub mod metrics;
 pub mod nn;
 pub mod numbers;
 pub mod ops;
+pub mod phase;
 mod picture;
 pub mod preview;
 pub mod reference;

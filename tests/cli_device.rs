@@ -111,3 +111,18 @@ fn too_few_cases_for_a_search_are_said_first_with_the_flags() {
     f.refused(&run, 1, &["1 training case", flags[0], flags[1]]);
     assert!(!f.path("tiny").exists());
 }
+
+#[test]
+fn a_patch_that_no_training_can_have_is_refused_before_any_case_is_read() {
+    let f = Folder::new();
+    f.demo("heart", 4);
+    let before = f.list(".");
+    for command in [&["train", "data", "--out", "run"][..], &["plan", "data", "--no-forecast"]] {
+        let memory =
+            ["--patch", "64,64,64", "--features", "4", "--levels", "2", "--memory", "9MiB"];
+        f.refused(&[command, &memory].concat(), 2, &["--memory 9 MiB", "would fit"]);
+        let levels = ["--patch", "16,16,16", "--features", "4", "--levels", "5"];
+        f.refused(&[command, &levels].concat(), 2, &["--levels 5"]);
+        assert_eq!(f.list("."), before, "{command:?}");
+    }
+}

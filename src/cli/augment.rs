@@ -59,14 +59,14 @@ pub(super) struct Augment {
     /// Edges D,H,W in voxels of a patch about the labels [default: the whole case].
     #[arg(long)]
     patch: Option<String>,
+    /// Channel that the sheet shows.
+    #[arg(long, default_value_t = 0)]
+    channel: usize,
     #[command(flatten)]
     mirror: MirrorFlags,
     #[command(flatten)]
     interpolation: InterpolationFlags,
-    /// Channel that the sheet shows.
-    #[arg(long, default_value_t = 0)]
-    channel: usize,
-    #[command(flatten, next_help_heading = "Values in place of the policy's")]
+    #[command(flatten, next_help_heading = "Override the policy")]
     values: Values,
     #[command(flatten)]
     device: DeviceFlags,

@@ -18,7 +18,7 @@ pub(super) struct Devices {
     #[arg(long)]
     json: bool,
     /// Only this graphics interface: vulkan, metal, dx12 or gl.
-    #[arg(long, default_value = "", hide_default_value = true)]
+    #[arg(long, default_value = "", hide_default_value = true, help_heading = super::DEVICE)]
     backend: String,
     /// Test all variants on software adapters too, where compiling them takes a minute.
     #[arg(long)]

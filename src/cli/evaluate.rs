@@ -154,7 +154,7 @@ impl Evaluate {
             ignore: self.ignore_label.or(declared.ignore()),
             nsd_tolerance_mm: (!self.no_surface).then_some(self.nsd_tolerance),
         };
-        let bar = bar(pairs.len() as u64, "evaluating  {wide_bar} {pos}/{len}  {eta} left");
+        let bar = bar(pairs.len() as u64, "evaluating  {wide_bar} {pos}/{len}  {left}");
         let summary = evaluate(pairs, options, &|done| bar.set_position(done as u64));
         bar.finish_and_clear();
         let Evaluation { mut summary, warnings } = summary?;

@@ -3,6 +3,7 @@
 use crate::ops::warp::{ImageInterpolation, Interpolation, LabelInterpolation};
 
 #[derive(clap::Args, Debug)]
+#[command(next_help_heading = "Augmentation")]
 pub(super) struct InterpolationFlags {
     /// How augmentation reads an image between voxels: trilinear, or by a cubic B-spline as nnU-Net
     /// v1 does [default: linear, or as the run].

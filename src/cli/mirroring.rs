@@ -3,6 +3,7 @@
 use crate::data::Axes;
 
 #[derive(clap::Args, Debug)]
+#[command(next_help_heading = "Augmentation")]
 pub(super) struct MirrorFlags {
     /// Do not mirror.
     #[arg(long)]

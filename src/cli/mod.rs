@@ -17,6 +17,7 @@ mod plan;
 mod policy;
 mod predict;
 mod progress;
+mod recipe;
 mod report;
 mod resume;
 mod search;
@@ -97,8 +98,12 @@ enum Command {
     Train(Box<train::Train>),
 }
 
+/// Heading of the flags about the device.
+const DEVICE: &str = "Device";
+
 /// Flags of every command that uses a device.
 #[derive(Args, Debug, Clone)]
+#[command(next_help_heading = DEVICE)]
 struct DeviceFlags {
     /// Adapter: auto, cpu (the software one), a number or a part of a name from `devices`.
     #[arg(long, default_value = "auto")]

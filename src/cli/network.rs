@@ -3,7 +3,7 @@
 use super::edges;
 use crate::data::Dataset;
 use crate::error::{Error, Result};
-use crate::train::{PlanFile, TrainOptions};
+use crate::train::{PlanFile, Recipe, TrainOptions};
 use std::path::{Path, PathBuf};
 
 #[derive(clap::Args, Debug)]
@@ -23,10 +23,11 @@ pub(super) struct NetworkFlags {
     /// frame.
     #[arg(long, value_enum, value_name = "ras|keep")]
     reorient: Option<Reorient>,
-    /// Samples a batch [default: 2].
+    /// Samples per batch [default: 2].
     #[arg(long)]
     batch_size: Option<u32>,
-    /// Features of the full-resolution level, doubled a level up to 320 [default: 32].
+    /// Features of the full-resolution level, doubled per level up to 320 [default: 32; --preset
+    /// paper: 30].
     #[arg(long)]
     features: Option<u32>,
     /// Levels, 2 to 7 [default: by nnU-Net's rules].
@@ -74,24 +75,26 @@ impl NetworkFlags {
         Ok(())
     }
 
-    /// Puts the flags, and what the plan's file says where they say nothing, into the options.
-    pub fn apply(&self, options: &mut TrainOptions) -> Result<()> {
+    /// Puts the flags into the options; where they say nothing what the plan's file says, and else
+    /// what the recipe does.
+    pub fn apply(&self, options: &mut TrainOptions, recipe: &Recipe) -> Result<()> {
         let plan = self.plan.as_deref().map(PlanFile::read).transpose()?;
         let network = plan.as_ref().map(|p| &p.network);
         options.patch = match &self.patch {
             Some(text) => Some(edges("--patch", text)?),
-            None => network.map(|n| n.patch),
+            None => network.map(|n| n.patch).or(recipe.patch),
         };
         options.spacing_mm = match &self.spacing {
             Some(text) => Some(edges("--spacing", text)?),
-            None => plan.as_ref().map(|p| p.preprocessing.file_spacing_mm()),
+            None => plan.as_ref().map(|p| p.preprocessing.file_spacing_mm()).or(recipe.spacing_mm),
         };
         options.reorient = match self.reorient {
             Some(reorient) => reorient == Reorient::Ras,
             None => plan.as_ref().is_some_and(|p| p.preprocessing.reorient),
         };
-        options.batch = self.batch_size.or(network.map(|n| n.batch)).unwrap_or(2);
-        options.features = self.features.or(network.map(|n| n.base_features)).unwrap_or(32);
+        options.batch = self.batch_size.or(network.map(|n| n.batch)).unwrap_or(recipe.batch);
+        options.features =
+            self.features.or(network.map(|n| n.base_features)).unwrap_or(recipe.features);
         options.levels = self.levels.or(network.map(|n| n.levels() as u32)).unwrap_or(0);
         options.recompute = self.recompute.or(plan.as_ref().map(|p| p.recompute)).unwrap_or(0);
         options.accumulate = self.accumulate || network.is_some_and(|n| n.accumulate);

@@ -2,7 +2,8 @@
 
 use super::interpolation::InterpolationFlags;
 use super::network::NetworkFlags;
-use super::progress::CaseProgress;
+use super::progress::Phases;
+use super::recipe::RecipeFlags;
 use super::search::SearchFlags;
 use super::{DeviceFlags, print, say};
 use crate::data::dataset::folder_of;
@@ -10,8 +11,8 @@ use crate::data::{Dataset, Normalisation};
 use crate::error::{Error, Result};
 use crate::files;
 use crate::numbers::{counted, edges, plain};
-use crate::train::{Event, PlanFile, TrainOptions, plan, size};
-use std::path::PathBuf;
+use crate::train::{Event, PlanFile, Schedule, TrainOptions, folder_name, plan, size};
+use std::path::{Path, PathBuf};
 
 #[derive(clap::Args, Debug)]
 #[command(after_long_help = "\
@@ -26,21 +27,20 @@ is measured on this device in a few seconds.")]
 pub(super) struct Plan {
     /// Folder of the data set, or its dataset.json.
     dataset: PathBuf,
-    /// Where to write the plan [default: plan-<data set>.json].
+    /// Where to write the plan [default: plan-<folder of the data set>.json].
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// Epochs that the training would have.
-    #[arg(long, default_value_t = 200)]
-    epochs: u64,
-    /// Iterations an epoch.
-    #[arg(long, default_value_t = 250)]
-    iterations: u64,
+    /// Replace a file that holds something else than this plan.
+    #[arg(long)]
+    force: bool,
     /// Do not time an iteration.
     #[arg(long)]
     no_forecast: bool,
     /// Print the plan as JSON instead of a table.
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    recipe: RecipeFlags,
     #[command(flatten)]
     network: NetworkFlags,
     #[command(flatten)]
@@ -54,45 +54,91 @@ pub(super) struct Plan {
 impl Plan {
     /// The flags, resolved and checked.
     pub(super) fn options(&self) -> Result<TrainOptions> {
-        let mut options = TrainOptions::new(&folder_of(&self.dataset), self.search.options()?);
-        (options.epochs, options.iterations) = (self.epochs, self.iterations);
+        self.resolved().map(|(options, _)| options)
+    }
+
+    /// The options, and what a preset came to.
+    fn resolved(&self) -> Result<(TrainOptions, Option<String>)> {
+        let dataset = folder_of(&self.dataset);
+        let recipe = self.recipe.recipe(&dataset);
+        let mut options = TrainOptions::new(&dataset, self.search.options(&recipe)?);
+        self.recipe.apply(&mut options, &recipe);
         (options.threads, options.adapter) = (super::threads(), self.device.choice());
         options.checked_shaders = super::checked_shaders();
         options.interpolation = self.interpolation.resolved();
-        self.network.apply(&mut options)?;
+        self.network.apply(&mut options, &recipe)?;
         options.check()?;
-        Ok(options)
+        let sentence = recipe.sentence(&options);
+        Ok((options, sentence))
+    }
+
+    /// The plan that the file holds, unless it may be replaced whatever it is.
+    fn earlier(&self, path: &Path) -> Result<Option<PlanFile>> {
+        if self.force || !path.exists() {
+            return Ok(None);
+        }
+        PlanFile::read(path).map(Some).map_err(|_| {
+            Error::Usage(format!(
+                "'{}' exists and is no plan; give --force to replace it, or another -o",
+                path.display()
+            ))
+        })
     }
 
     pub(super) fn run(&self) -> Result<()> {
-        let options = self.options()?;
+        let (options, preset) = self.resolved()?;
+        if let Some(sentence) = preset {
+            say(&sentence);
+        }
         self.network.check_orientation(&options.dataset)?;
         for remark in &Dataset::open(&options.dataset)?.remarks {
             say(&remark.line());
         }
-        let mut progress = CaseProgress::new();
+        let path = self.output.clone().unwrap_or_else(|| default_path(&options.dataset));
+        let earlier = self.earlier(&path)?;
+        let mut phases = Phases::default();
         let made = plan(&options, !self.no_forecast, &mut |event| match event {
-            Event::Note(sentence) => progress.line(sentence),
-            Event::Preparing(p) => progress.show(p.what, p.done, p.of),
+            Event::Note(sentence) => phases.line(|| say(sentence)),
+            Event::Begin(phase) => phases.begin(phase.name()),
+            Event::Preparing(p) => phases.count(p.what, "case", p.done, p.of),
             _ => {}
         });
-        progress.finish();
+        phases.finish();
         let made = made?;
+        let same = earlier.is_none_or(|earlier| same_plan(&earlier, &made));
         let json = serde_json::to_string_pretty(&made)
             .map_err(|e| Error::Input(format!("the plan cannot be written: {e}")))?;
-        let path = self.output.clone().unwrap_or_else(|| default_path(&made.dataset));
-        files::replace(&path, format!("{json}\n").as_bytes())?;
-        say(&format!("written to '{}'", path.display()));
-        print(&if self.json { json } else { describe(&made) })
+        if same {
+            files::replace(&path, format!("{json}\n").as_bytes())?;
+            say(&format!("written to '{}'", path.display()));
+        }
+        print(&if self.json { json } else { describe(&made, options.schedule) })?;
+        match same {
+            true => Ok(()),
+            false => Err(Error::Usage(format!(
+                "'{}' holds another plan and was kept; give --force to replace it, or another -o",
+                path.display()
+            ))),
+        }
     }
 }
 
-fn default_path(dataset: &str) -> PathBuf {
+/// `plan-<folder of the data set>.json`.
+fn default_path(dataset: &Path) -> PathBuf {
     let safe = |c: char| if c.is_alphanumeric() || "-_.".contains(c) { c } else { '_' };
-    format!("plan-{}.json", dataset.chars().map(safe).collect::<String>()).into()
+    let name = folder_name(dataset).unwrap_or("dataset".into());
+    format!("plan-{}.json", name.chars().map(safe).collect::<String>()).into()
 }
 
-fn describe(plan: &PlanFile) -> String {
+/// Whether two plans are the same but for what was measured.
+fn same_plan(a: &PlanFile, b: &PlanFile) -> bool {
+    let unmeasured = |plan: &PlanFile| {
+        serde_json::to_value(PlanFile { seconds_per_iteration: None, ..plan.clone() }).ok()
+    };
+    unmeasured(a) == unmeasured(b)
+}
+
+fn describe(plan: &PlanFile, schedule: Schedule) -> String {
     let voxels = |s: &[String]| s.join(" x ");
     let list = |all: &[[u32; 3]]| {
         all.iter().map(|k| k.map(|e| e.to_string()).join("x")).collect::<Vec<_>>().join("  ")
@@ -130,10 +176,11 @@ fn describe(plan: &PlanFile) -> String {
     }
     if let Some(seconds) = plan.seconds_per_iteration {
         let epoch = seconds * plan.iterations as f64;
+        let most = if schedule == Schedule::Plateau { "at most " } else { "" };
         rows.push((
             "time",
             format!(
-                "{} an iteration, {} an epoch of {}, {} for {} epochs",
+                "{} per iteration, {} per epoch of {}, {} for {most}{} epochs",
                 duration(seconds),
                 duration(epoch),
                 plan.iterations,

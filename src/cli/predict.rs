@@ -1,9 +1,13 @@
 //! `asng-wgpu predict -m RUN -i IN -o OUT`.
 
+use super::progress::Phases;
 use super::{DeviceFlags, checked_shaders, complain, say};
 use crate::error::{Error, Result};
-use crate::infer::predict::{LargestComponent, Outcome, PredictOptions, Predicted, predict};
+use crate::infer::predict::{
+    LargestComponent, Outcome, PredictEvent, PredictOptions, Predicted, predict,
+};
 use crate::infer::probabilities::ProbabilityFormat;
+use crate::phase::Phase;
 use crate::run::{CheckpointKind, FoldId};
 use std::path::PathBuf;
 
@@ -95,7 +99,20 @@ impl Predict {
     }
 
     pub(super) fn run(&self) -> Result<()> {
-        predict(&self.options()?, &mut say, &mut |case| report(case))
+        let mut phases = Phases::default();
+        let done = predict(&self.options()?, &mut |event| match event {
+            PredictEvent::Note(sentence) => phases.line(|| say(sentence)),
+            // It has a bar with a length, which its first case tells.
+            PredictEvent::Begin(Phase::Predicting) => phases.finish(),
+            PredictEvent::Begin(phase) => phases.begin(phase.name()),
+            PredictEvent::Case { number, cases, name } => {
+                phases.count(Phase::Predicting.name(), "case", number, cases);
+                phases.message(name);
+            }
+            PredictEvent::Done(case) => phases.line(|| report(case)),
+        });
+        phases.finish();
+        done
     }
 }
 

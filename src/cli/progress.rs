@@ -2,8 +2,11 @@
 
 use super::say;
 use crate::data::preprocess::Progress;
+use crate::phase::Phase;
 use crate::train::{Epoch, Event};
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
+use std::fmt::Write;
+use std::time::Duration;
 
 /// A bar on stderr; hidden with `--quiet` and where stderr is no terminal.
 pub(super) fn bar(length: u64, template: &str) -> ProgressBar {
@@ -13,87 +16,131 @@ pub(super) fn bar(length: u64, template: &str) -> ProgressBar {
     };
     let bar = ProgressBar::with_draw_target(Some(length), target);
     if let Ok(style) = ProgressStyle::with_template(template) {
-        bar.set_style(style);
+        bar.set_style(style.with_key("left", left));
     }
     bar
 }
 
+/// The time left, once there is something to tell it by.
+fn left(state: &ProgressState, out: &mut dyn Write) {
+    if state.pos() > 0 && !state.eta().is_zero() {
+        let _ = write!(out, "{:#} left", HumanDuration(state.eta()));
+    }
+}
+
+/// The parts of long work on stderr: each has a bar of its own on a terminal, and elsewhere a line.
+#[derive(Default)]
+pub(super) struct Phases {
+    current: Option<(String, ProgressBar)>,
+}
+
+impl Phases {
+    /// Begins a part of unknown length, unless it is under way.
+    pub fn begin(&mut self, name: &str) {
+        self.begin_of(name, None);
+    }
+
+    /// `done` of `of` steps, such as cases, of a part are done; the part begins where it has not.
+    pub fn count(&mut self, name: &str, step: &str, done: usize, of: usize) {
+        self.begin_of(name, Some((of, step)));
+        if let Some((_, bar)) = &self.current {
+            bar.set_position(done as u64);
+        }
+    }
+
+    fn begin_of(&mut self, name: &str, steps: Option<(usize, &str)>) {
+        if self.current.as_ref().is_some_and(|(known, _)| known == name) {
+            return;
+        }
+        self.finish();
+        let bar = match steps {
+            Some((of, _)) => bar(of as u64, "{prefix}  {wide_bar} {pos}/{len}  {left}  {msg}"),
+            None => bar(0, "{prefix}  {spinner} {elapsed}  {msg}"),
+        };
+        if bar.is_hidden() {
+            say(&match steps {
+                Some((1, step)) => format!("{name} 1 {step}"),
+                Some((of, step)) => format!("{name} {of} {step}s"),
+                None => name.to_owned(),
+            });
+        } else {
+            bar.set_prefix(name.to_owned());
+            bar.enable_steady_tick(Duration::from_millis(250));
+        }
+        self.current = Some((name.to_owned(), bar));
+    }
+
+    /// What is being done within the part.
+    pub fn message(&self, text: &str) {
+        if let Some((_, bar)) = &self.current {
+            bar.set_message(text.to_owned());
+        }
+    }
+
+    /// Prints lines above the bar.
+    pub fn line(&self, print: impl FnOnce()) {
+        match &self.current {
+            Some((_, bar)) => bar.suspend(print),
+            None => print(),
+        }
+    }
+
+    /// Removes the bar.
+    pub fn finish(&mut self) {
+        if let Some((_, bar)) = self.current.take() {
+            bar.finish_and_clear();
+        }
+    }
+}
+
 /// The progress of a training, on stderr.
 pub(super) struct TrainProgress {
-    bar: ProgressBar,
+    phases: Phases,
     epochs: u64,
     iterations: u64,
+    /// Iterations that were done before.
+    before: Option<u64>,
 }
 
 impl TrainProgress {
-    /// A bar over all iterations.
+    /// Of a training of so many epochs and iterations per epoch.
     pub fn new(epochs: u64, iterations: u64) -> Self {
-        let template = "{msg}  {wide_bar} {pos}/{len}  {eta} left";
-        let bar = bar(epochs.saturating_mul(iterations), template);
-        TrainProgress { bar, epochs, iterations }
+        TrainProgress { phases: Phases::default(), epochs, iterations, before: None }
     }
 
-    /// Shows an event: lines stay, the bar moves on.
+    /// Shows an event: lines stay, bars move on.
     pub fn show(&mut self, event: Event) {
+        let all = self.epochs.saturating_mul(self.iterations) as usize;
         match event {
-            Event::Note(sentence) => self.line(sentence),
+            Event::Note(sentence) => self.phases.line(|| say(sentence)),
+            // Each has a bar with a length, which its first step tells.
+            Event::Begin(Phase::Training | Phase::Validating) => self.phases.finish(),
+            Event::Begin(phase) => self.phases.begin(phase.name()),
             Event::Preparing(Progress { what, done, of }) => {
-                self.bar.set_message(format!("{what} cases, {done} of {of}"));
+                self.phases.count(what, "case", done, of);
             }
             Event::Iteration { done, loss } => {
                 let epoch = (done.saturating_sub(1)) / self.iterations + 1;
-                self.bar.set_message(format!("epoch {epoch}/{}  loss {loss:.4}", self.epochs));
-                self.bar.set_position(done);
+                let before = *self.before.get_or_insert(done - 1);
+                let (now, left) = ((done - before) as usize, all - before as usize);
+                self.phases.count(Phase::Training.name(), "iteration", now, left);
+                self.phases.message(&format!("epoch {epoch}/{}  loss {loss:.4}", self.epochs));
             }
+            Event::OnlineValidation => self.phases.message("validating"),
             Event::Validating { number, cases, name } => {
-                self.bar.set_message(format!("validation {}/{cases}  {name}", number + 1));
+                self.phases.count(Phase::Validating.name(), "case", number, cases);
+                self.phases.message(name);
             }
-            Event::Epoch(epoch) => self.line(&epoch_line(epoch, self.epochs)),
+            Event::Epoch(epoch) => {
+                let line = epoch_line(epoch, self.epochs);
+                self.phases.line(|| say(&line));
+            }
         }
     }
 
     /// Removes the bar.
-    pub fn finish(&self) {
-        self.bar.finish_and_clear();
-    }
-
-    fn line(&self, text: &str) {
-        self.bar.suspend(|| say(text));
-    }
-}
-
-/// A bar over the cases of a data set, on stderr; hidden with `--quiet` and where stderr is no
-/// terminal.
-pub(super) struct CaseProgress(ProgressBar);
-
-impl CaseProgress {
-    pub fn new() -> Self {
-        let target = match super::quiet() {
-            true => ProgressDrawTarget::hidden(),
-            false => ProgressDrawTarget::stderr_with_hz(4),
-        };
-        let bar = ProgressBar::with_draw_target(None, target);
-        if let Ok(style) = ProgressStyle::with_template("{msg}  {wide_bar} {pos}/{len}") {
-            bar.set_style(style);
-        }
-        CaseProgress(bar)
-    }
-
-    /// Prints a sentence above the bar.
-    pub fn line(&self, sentence: &str) {
-        self.0.suspend(|| say(sentence));
-    }
-
-    /// `done` of `of` cases are through what is said.
-    pub fn show(&mut self, what: &str, done: usize, of: usize) {
-        self.0.set_length(of as u64);
-        self.0.set_position(done as u64);
-        self.0.set_message(format!("{what} cases"));
-    }
-
-    /// Removes the bar.
-    pub fn finish(&self) {
-        self.0.finish_and_clear();
+    pub fn finish(&mut self) {
+        self.phases.finish();
     }
 }
 

@@ -2,8 +2,8 @@
 
 use crate::error::{Error, Result};
 use crate::train::{
-    AfterSearch, CandidateDraws, CandidateUpdates, SearchMode, SearchOptions, SearchValidation,
-    SearchVariables, SearcherKind,
+    AfterSearch, CandidateDraws, CandidateUpdates, Recipe, SearchMode, SearchOptions,
+    SearchValidation, SearchVariables, SearcherKind,
 };
 use clap::ValueEnum;
 use std::path::PathBuf;
@@ -22,16 +22,18 @@ pub(super) struct SearchFlags {
     #[arg(long)]
     lambda: Option<usize>,
     /// What the other flags of the search say where they are not given: careful, which did best in
-    /// benches/EVIDENCE.md, or paper, the search as it was published.
-    #[arg(long, value_enum, default_value = "careful")]
-    search_preset: SearchPreset,
+    /// benches/EVIDENCE.md, or paper, the search as it was published. It sets the search alone;
+    /// --preset paper sets network and training too [default: careful; with --preset paper: paper].
+    #[arg(long, value_enum)]
+    search_preset: Option<SearchPreset>,
     /// Judge the candidates of the weight step, or fresh ones as in the paper [default: shared].
     #[arg(long, value_enum)]
     search_mode: Option<SearchMode>,
     /// Judge candidates on a quarter of the training cases, set aside until the search stops, or on
-    /// the fold's own validation cases (their results are optimistic then).
-    #[arg(long, value_enum, default_value = "inner")]
-    search_val: SearchValidation,
+    /// the fold's own validation cases (their results are optimistic then) [default: inner; with
+    /// --preset paper: fold].
+    #[arg(long, value_enum)]
+    search_val: Option<SearchValidation>,
     /// With --search-val inner: the share of the training cases that is set aside.
     #[arg(long, default_value_t = 0.25, value_name = "SHARE")]
     search_share: f64,
@@ -82,11 +84,11 @@ enum SearchPreset {
 }
 
 impl SearchFlags {
-    /// The flags, resolved.
+    /// The flags, resolved; what is not given is as in the recipe.
     ///
     /// # Errors
     /// [`Error::Usage`] for a flag that the searcher does not heed.
-    pub fn options(&self) -> Result<SearchOptions> {
+    pub fn options(&self, recipe: &Recipe) -> Result<SearchOptions> {
         let searcher = self.searcher;
         if self.search_step.is_some()
             && ![SearcherKind::Asng, SearcherKind::Sng].contains(&searcher)
@@ -96,8 +98,9 @@ impl SearchFlags {
             ));
         }
         let usual = match self.search_preset {
-            SearchPreset::Careful => SearchOptions::careful(),
-            SearchPreset::Paper => SearchOptions::paper(),
+            Some(SearchPreset::Careful) => SearchOptions::careful(),
+            Some(SearchPreset::Paper) => SearchOptions::paper(),
+            None => recipe.search.clone(),
         };
         Ok(SearchOptions {
             searcher,
@@ -106,7 +109,7 @@ impl SearchFlags {
             mode: self.search_mode.unwrap_or(usual.mode),
             updates: self.candidate_updates.unwrap_or(usual.updates),
             draws: self.candidate_draws.unwrap_or(usual.draws),
-            validation: self.search_val,
+            validation: self.search_val.unwrap_or(recipe.search.validation),
             share: self.search_share,
             batches: self.search_batches,
             every: self.search_every.unwrap_or(usual.every),

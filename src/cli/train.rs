@@ -6,6 +6,7 @@ use super::measures::label_rows;
 use super::mirroring::MirrorFlags;
 use super::network::{NetworkFlags, bytes};
 use super::progress::TrainProgress;
+use super::recipe::RecipeFlags;
 use super::resume::resume_command;
 use super::search::SearchFlags;
 use super::signals::stop_flag;
@@ -17,7 +18,7 @@ use crate::data::dataset::folder_of;
 use crate::error::{Error, Result};
 use crate::nn::step::Optimizer;
 use crate::train::{
-    Schedule, SearcherKind, TrainOptions, fold_count, is_finished, is_trained, train,
+    Schedule, SearcherKind, TrainOptions, fold_count, folder_name, is_finished, is_trained, train,
 };
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -52,32 +53,6 @@ pub(super) struct Train {
     /// folder].
     #[arg(long, value_name = "DIR")]
     cache: Option<PathBuf>,
-    /// Epochs.
-    #[arg(long, default_value_t = 200)]
-    epochs: u64,
-    /// Iterations an epoch.
-    #[arg(long, default_value_t = 250)]
-    iterations: u64,
-    /// Optimizer: Adam with amsgrad, or SGD with Nesterov momentum 0.99.
-    #[arg(long, value_enum, default_value = "adam")]
-    optimizer: Optimizer,
-    /// Learning rate of the first epoch [default: 3e-4 for adam, 1e-2 for sgd].
-    #[arg(long)]
-    lr: Option<f64>,
-    /// How the learning rate falls.
-    #[arg(long, value_enum, default_value = "poly")]
-    schedule: Schedule,
-    /// Bound of the gradient's norm; 0 is none.
-    #[arg(long, default_value_t = 12.0)]
-    clip: f64,
-    /// Dice over the batch instead of per sample.
-    #[arg(long)]
-    batch_dice: bool,
-    #[command(flatten)]
-    mirror: MirrorFlags,
-    /// Online validation every so many epochs.
-    #[arg(long, default_value_t = 1)]
-    val_every: u64,
     /// Do not predict and evaluate the validation cases at the end.
     #[arg(long)]
     no_validate: bool,
@@ -99,34 +74,71 @@ pub(super) struct Train {
     #[arg(long)]
     tensorboard: bool,
     #[command(flatten)]
+    recipe: RecipeFlags,
+    #[command(flatten)]
+    training: TrainingFlags,
+    #[command(flatten)]
+    mirror: MirrorFlags,
+    #[command(flatten)]
+    interpolation: InterpolationFlags,
+    #[command(flatten)]
     network: NetworkFlags,
     #[command(flatten)]
     search: SearchFlags,
-    #[command(flatten)]
-    interpolation: InterpolationFlags,
-    /// Seed of everything random.
-    #[arg(long, default_value_t = 0)]
-    seed: u64,
     #[command(flatten)]
     device: DeviceFlags,
     /// Seconds for timing the register tiles of convolutions that were not timed on this device; the
     /// fastest are remembered for later trainings. No result depends on them [default: 10, 0 on
     /// software adapters].
-    #[arg(long, value_name = "SECONDS")]
+    #[arg(long, value_name = "SECONDS", help_heading = super::DEVICE)]
     tune: Option<f64>,
+}
+
+/// Flags of how the weights are trained.
+#[derive(clap::Args, Debug)]
+#[command(next_help_heading = "Training")]
+struct TrainingFlags {
+    /// Optimizer: Adam with amsgrad, or SGD with Nesterov momentum 0.99 [default: adam].
+    #[arg(long, value_enum)]
+    optimizer: Option<Optimizer>,
+    /// Learning rate of the first epoch [default: 3e-4 for adam, 1e-2 for sgd].
+    #[arg(long)]
+    lr: Option<f64>,
+    /// How the learning rate falls [default: poly; with --preset paper: plateau].
+    #[arg(long, value_enum)]
+    schedule: Option<Schedule>,
+    /// Bound of the gradient's norm; 0 is none.
+    #[arg(long, default_value_t = 12.0)]
+    clip: f64,
+    /// Dice over the batch instead of per sample.
+    #[arg(long)]
+    batch_dice: bool,
+    /// Online validation every N epochs.
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    val_every: u64,
+    /// Seed of everything random.
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
 }
 
 impl Train {
     /// The flags, resolved and checked.
     pub(super) fn options(&self) -> Result<TrainOptions> {
+        self.resolved().map(|(options, _)| options)
+    }
+
+    /// The options, and what a preset came to.
+    fn resolved(&self) -> Result<(TrainOptions, Option<String>)> {
+        let dataset = folder_of(&self.dataset);
         let default_out = || {
-            let folder = folder_of(&self.dataset);
-            let whole = folder.canonicalize().unwrap_or(folder);
-            let name = whole.file_name().map(|n| n.to_string_lossy().into_owned());
+            let name = folder_name(&dataset);
             let time = jiff::ZonedDateTime::now().strftime("%Y%m%d-%H%M%S").to_string();
             unused(Path::new("runs"), &format!("{}-{time}", name.unwrap_or("run".into())))
         };
-        let learning_rate = match self.optimizer {
+        let recipe = self.recipe.recipe(&dataset);
+        let training = &self.training;
+        let optimizer = training.optimizer.unwrap_or(recipe.optimizer);
+        let learning_rate = match optimizer {
             Optimizer::Adam => 3e-4,
             Optimizer::Sgd => 1e-2,
         };
@@ -135,18 +147,14 @@ impl Train {
             out: self.out.clone().unwrap_or_else(default_out),
             cache: self.cache.clone(),
             splits: self.splits.clone(),
-            epochs: self.epochs,
-            iterations: self.iterations,
-            validate_every: self.val_every,
-            optimizer: self.optimizer,
-            learning_rate: self.lr.unwrap_or(learning_rate),
-            schedule: self.schedule,
-            clip: self.clip,
-            batch_dice: self.batch_dice,
+            validate_every: training.val_every,
+            learning_rate: training.lr.unwrap_or(learning_rate),
+            clip: training.clip,
+            batch_dice: training.batch_dice,
             mirror: self.mirror.axes().unwrap_or(Axes::ALL),
             interpolation: self.interpolation.resolved(),
             validate: !self.no_validate,
-            seed: self.seed,
+            seed: training.seed,
             threads: super::threads(),
             adapter: self.device.choice(),
             checked_shaders: checked_shaders(),
@@ -156,8 +164,11 @@ impl Train {
             stop_at: self.stop_at()?,
             tensorboard: self.tensorboard,
             tune_seconds: self.tune,
-            ..TrainOptions::new(&folder_of(&self.dataset), self.search.options()?)
+            ..TrainOptions::new(&dataset, self.search.options(&recipe)?)
         };
+        self.recipe.apply(&mut options, &recipe);
+        options.optimizer = optimizer;
+        options.schedule = training.schedule.unwrap_or(recipe.schedule);
         let mirrors = self.mirror.axes().is_some_and(|axes| !axes.is_empty());
         if mirrors && options.search.searcher == SearcherKind::None {
             return Err(Error::Usage(
@@ -165,9 +176,10 @@ impl Train {
                     .into(),
             ));
         }
-        self.network.apply(&mut options)?;
+        self.network.apply(&mut options, &recipe)?;
         options.check()?;
-        Ok(options)
+        let sentence = recipe.sentence(&options);
+        Ok((options, sentence))
     }
 
     /// When `--max-minutes` is over.
@@ -183,7 +195,10 @@ impl Train {
     }
 
     pub(super) fn run(&self) -> Result<()> {
-        let options = self.options()?;
+        let (options, preset) = self.resolved()?;
+        if let Some(sentence) = preset {
+            say(&sentence);
+        }
         self.network.check_orientation(&options.dataset)?;
         let stop = stop_flag()?;
         crash::note(|facts| facts.resume = Some(resume_command(&options.out)));

@@ -18,6 +18,7 @@ use crate::metrics::components::{keep_largest, keep_largest_foreground};
 use crate::nn::tuning;
 use crate::nn::unet::UNet;
 use crate::numbers::{counted, named};
+use crate::phase::Phase;
 use crate::run::{
     CheckpointKind, FoldId, RunConfig, checkpoint_path, fold_folder, read_weights, trained_folds,
 };
@@ -109,6 +110,26 @@ impl Seconds {
     }
 }
 
+/// What happens while scans are predicted.
+#[derive(Debug)]
+pub enum PredictEvent<'a> {
+    /// A sentence about what was decided.
+    Note(&'a str),
+    /// A part of the work begins.
+    Begin(Phase),
+    /// A case is about to be predicted.
+    Case {
+        /// Its number, from 0.
+        number: usize,
+        /// How many there are.
+        cases: usize,
+        /// Its name.
+        name: &'a str,
+    },
+    /// A case has ended.
+    Done(&'a Predicted),
+}
+
 /// One case's line.
 #[derive(Clone, Debug)]
 pub struct Predicted {
@@ -136,17 +157,12 @@ struct Group {
     mirror: Axes,
 }
 
-/// Predicts all cases. A case that cannot be read is passed over; `progress` hears of every case,
-/// `log` of what was decided.
+/// Predicts all cases. A case that cannot be read is passed over.
 ///
 /// # Errors
 /// What concerns all cases, before any work; a lost device; at the end, the names of those cases
 /// that failed.
-pub fn predict(
-    options: &PredictOptions,
-    log: &mut dyn FnMut(&str),
-    progress: &mut dyn FnMut(&Predicted),
-) -> Result<()> {
+pub fn predict(options: &PredictOptions, report: &mut dyn FnMut(PredictEvent)) -> Result<()> {
     options.check()?;
     let Networks { groups, labels, names: used, files } = networks(options)?;
     let channels = groups[0].network.plan.in_channels as usize;
@@ -166,7 +182,10 @@ pub fn predict(
     let names = split.iter().flat_map(|fold| fold.train.iter().chain(&fold.val));
     let numbered = are_numbered(names.map(String::as_str));
     let Inputs { cases, notes } = find_images(&options.inputs, channels, numbered)?;
-    notes.iter().for_each(|note| log(note));
+    for note in &notes {
+        report(PredictEvent::Note(note));
+    }
+    report(PredictEvent::Begin(Phase::Testing));
     // Before the output folder is made, so that a wrong device leaves nothing behind.
     let (gpu, variant) = tuning::open(&options.adapter, options.checked_shaders)?;
     let (targets, made) = targets(&options.output, &cases)?;
@@ -178,7 +197,8 @@ pub fn predict(
         [count] => format!("averaged over {count} flips"),
         _ => "averaged over the flips that each run was trained with".into(),
     };
-    log(&format!("{used} on '{}', {flips}", gpu.name()));
+    report(PredictEvent::Note(&format!("{used} on '{}', {flips}", gpu.name())));
+    report(PredictEvent::Begin(Phase::Compiling));
     let predictors = groups
         .iter()
         .map(|g| Predictor::new(&gpu, g.network.clone(), &g.weights[0], variant))
@@ -193,13 +213,14 @@ pub fn predict(
     let kept: Vec<&Path> =
         targets.iter().zip(&there).filter(|(_, t)| **t).map(|(path, _)| path.as_path()).collect();
     for warning in warnings::orientations(&options.runs, &cases)? {
-        log(&format!("warning: {warning}"));
+        report(PredictEvent::Note(&format!("warning: {warning}")));
     }
     if let Some(warning) = warnings::outdated(&files, &kept) {
-        log(&format!("warning: {warning}"));
+        report(PredictEvent::Note(&format!("warning: {warning}")));
     }
     let todo: Vec<&Case> = cases.iter().zip(&there).filter(|(_, t)| !**t).map(|(c, _)| c).collect();
     let mut failed = Vec::new();
+    report(PredictEvent::Begin(Phase::Predicting));
     std::thread::scope(|scope| {
         // While a case is predicted, the next one is prepared; no more than one waits.
         let (sender, receiver) = mpsc::sync_channel(0);
@@ -210,6 +231,8 @@ pub fn predict(
         });
         for (i, ((case, target), there)) in cases.iter().zip(targets).zip(there).enumerate() {
             let mut told = Told::default();
+            let (number, name) = (i, case.name.as_str());
+            report(PredictEvent::Case { number, cases: cases.len(), name });
             let outcome = if there {
                 Outcome::Skipped
             } else {
@@ -234,7 +257,7 @@ pub fn predict(
                     }
                 }
             };
-            progress(&Predicted {
+            report(PredictEvent::Done(&Predicted {
                 number: i + 1,
                 cases: cases.len(),
                 name: case.name.clone(),
@@ -242,7 +265,7 @@ pub fn predict(
                 seconds: told.seconds,
                 warnings: told.warnings,
                 outcome,
-            });
+            }));
         }
         Ok(())
     })?;

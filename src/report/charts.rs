@@ -170,6 +170,8 @@ pub(super) fn progress(record: &FoldRecord) -> Result<Vec<u8>> {
 
 fn title(record: &FoldRecord) -> String {
     let done = record.epochs.last().map_or(0, |e| e.epoch);
-    let of = record.planned_epochs().map(|all| format!(" of {all}")).unwrap_or_default();
+    // A schedule may end a training early.
+    let planned = record.planned_epochs().filter(|_| !record.trained);
+    let of = planned.map(|all| format!(" of {all}")).unwrap_or_default();
     format!("{}, fold {}, epoch {done}{of}", record.config.dataset.name, record.fold)
 }

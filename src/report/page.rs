@@ -141,8 +141,12 @@ fn tiles(record: &FoldRecord) -> Vec<Value> {
         ));
     }
     let Some(last) = record.epochs.last() else { return tiles };
-    let count = |n: Option<u64>| n.map(|n| format!("of {n}")).unwrap_or_default();
-    tiles.push(tile("Epoch", last.epoch.to_string(), count(record.planned_epochs())));
+    let of = match record.planned_epochs() {
+        Some(all) if record.trained && last.epoch < all => format!("the last; {all} were planned"),
+        Some(all) => format!("of {all}"),
+        None => String::new(),
+    };
+    tiles.push(tile("Epoch", last.epoch.to_string(), of));
     if record.summary.is_none() {
         let note = "moving mean over validation patches".into();
         tiles.push(tile("Dice", measured(last.dice_average, 3), note));
@@ -160,7 +164,11 @@ fn tiles(record: &FoldRecord) -> Vec<Value> {
     tiles.push(tile("Time", duration(spent), note));
     let left = record.planned_epochs().map(|all| all.saturating_sub(last.epoch));
     if let Some(left) = left.filter(|&left| left > 0 && !record.trained) {
-        let note = "by the last epochs, without the validation at the end".into();
+        let most = match record.option(&["schedule"]).as_str() {
+            Some("plateau") => "at most; ",
+            _ => "",
+        };
+        let note = format!("{most}by the last epochs, without the validation at the end");
         tiles.push(tile("Left", duration(left as f64 * each), note));
     }
     tiles

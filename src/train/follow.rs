@@ -2,7 +2,7 @@
 //! it.
 
 use super::epoch::Epoch;
-use super::job::Event;
+use super::event::Event;
 use super::options::TrainOptions;
 use crate::error::Result;
 use crate::report::events::EventFile;

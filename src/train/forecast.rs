@@ -1,6 +1,7 @@
 //! How long an iteration takes on the device at hand: some are made, on made-up data.
 
 use super::blueprint::{Blueprint, Candidates, SessionSpec};
+use super::event::Event;
 use super::feed::source_voxels;
 use super::options::{CandidateUpdates, TrainOptions};
 use super::planning::Wanted;
@@ -11,6 +12,7 @@ use crate::nn::plan::{NetworkPlan, divisors};
 use crate::nn::step::Optimizer;
 use crate::ops::selftest;
 use crate::ops::warp::{Interpolation, Placement, WarpRecord};
+use crate::phase::Phase;
 use std::time::Instant;
 
 /// FLOPs of the batch that is timed for a forecast, at most.
@@ -132,7 +134,12 @@ impl Rehearsal {
 
 /// Seconds of an iteration of a blueprint: timed on its own patch, or on a smaller one and scaled
 /// by the FLOPs.
-pub(super) fn forecast(gpu: Gpu, wanted: &Wanted, blueprint: Blueprint) -> Result<f64> {
+pub(super) fn forecast(
+    gpu: Gpu,
+    wanted: &Wanted,
+    blueprint: Blueprint,
+    report: &mut dyn FnMut(Event),
+) -> Result<f64> {
     let (caps, variant) = (gpu.caps().clone(), blueprint.variant);
     let recompute = blueprint.recompute;
     let whole = blueprint.learn_flops();
@@ -158,9 +165,11 @@ pub(super) fn forecast(gpu: Gpu, wanted: &Wanted, blueprint: Blueprint) -> Resul
         timed = Blueprint::new(&caps, variant, optimizer, batch_dice, plan, spec)?;
     }
     let spec = wanted.spec(&caps, timed.net.plan.patch, recompute);
+    report(Event::Begin(Phase::Compiling));
     let mut rehearsal = Rehearsal::of(gpu, timed, spec)?;
     // The first one also compiles and allocates.
     rehearsal.iteration()?;
+    report(Event::Begin(Phase::Timing));
     let mut seconds = rehearsal.iteration()?;
     if seconds < LONG_SECONDS {
         seconds = seconds.min(rehearsal.iteration()?);

@@ -1,19 +1,21 @@
 //! Trains one fold: epochs, logs, checkpoints.
 
 use super::epoch::{Epoch, Mean, MetricsLog, Tally, dice};
+use super::event::Event;
 use super::feed::{Feed, plain};
 use super::feeds::Feeds;
 use super::follow::Follower;
 use super::iteration::{Iterated, PolicyStep};
-use super::options::{AfterSearch, TrainOptions};
+use super::options::{AfterSearch, Schedule, TrainOptions};
+use super::plateau::Change;
 use super::setup::Setup;
 use super::stages::Stage;
 use super::state::{Record, Standing, Start};
-use crate::data::preprocess::Progress;
 use crate::error::{Error, Result};
 use crate::infer::predictor::WindowOptions;
 use crate::infer::validate::{Validation, validate};
 use crate::metrics::Summary;
+use crate::phase::Phase;
 use crate::report::Overlays;
 use crate::run::{CheckpointKind, State, checkpoint_path, write_checkpoint, write_state};
 use crate::search::file::{self, PolicyFile};
@@ -30,33 +32,6 @@ const TIMED: u64 = 8;
 const MOST_VALIDATION: u64 = 50;
 /// Within an epoch a state is written when the last one is as old as this.
 const STATE_AGE: Duration = Duration::from_secs(600);
-
-/// What a training tells while it runs.
-#[derive(Debug)]
-pub enum Event<'a> {
-    /// A sentence about the run.
-    Note(&'a str),
-    /// The data set is being prepared.
-    Preparing(Progress),
-    /// An iteration is done.
-    Iteration {
-        /// Iterations done since the run began.
-        done: u64,
-        /// Its training loss.
-        loss: f64,
-    },
-    /// An epoch is done.
-    Epoch(&'a Epoch),
-    /// A validation case is about to be predicted.
-    Validating {
-        /// Its number, from 0.
-        number: usize,
-        /// How many there are.
-        cases: usize,
-        /// Its name.
-        name: &'a str,
-    },
-}
 
 /// What a run left.
 #[derive(Clone, Debug)]
@@ -172,7 +147,10 @@ impl<'a> Job<'a> {
 
     fn train(&mut self, report: &mut dyn FnMut(Event)) -> Result<Trained> {
         let mut last = None;
-        while self.standing.epoch < self.options.epochs {
+        if !self.standing.is_over(self.options) {
+            report(Event::Begin(Phase::Training));
+        }
+        while !self.standing.is_over(self.options) {
             let done = self.epoch(report)?;
             report(Event::Epoch(&done));
             self.follower.epoch(&done, report);
@@ -182,7 +160,7 @@ impl<'a> Job<'a> {
         let checkpoint = self.checkpoint(CheckpointKind::Final);
         if !checkpoint.exists() {
             self.write_policy()?;
-            self.save(CheckpointKind::Final, self.options.epochs)?;
+            self.save(CheckpointKind::Final, self.standing.epoch)?;
         }
         let summary = if self.options.validate { Some(self.validate(report)?) } else { None };
         Ok(Trained { last, checkpoint, policy, summary })
@@ -193,6 +171,7 @@ impl<'a> Job<'a> {
         let Setup { config, cases, references, trainer, folder, .. } = &self.setup;
         let session = &trainer.session;
         let cases = cases.validation.as_slice();
+        report(Event::Begin(Phase::Validating));
         report(Event::Note(&format!("predicting {} validation cases", cases.len())));
         if config.validation_used_in_search {
             report(Event::Note(
@@ -235,8 +214,7 @@ impl<'a> Job<'a> {
         let options = self.options;
         let (epoch, seconds_before) = (self.standing.epoch, self.standing.tally.train_seconds);
         let begin = Instant::now();
-        let rate = options.learning_rate;
-        let learning_rate = options.schedule.learning_rate(rate, epoch, options.epochs);
+        let learning_rate = self.standing.learning_rate(options);
         if epoch > 0 && epoch == self.frozen_from && self.standing.iteration == 0 {
             let (setup, frozen_from) = (&self.setup, self.frozen_from);
             let left_out = &self.standing.left_out;
@@ -266,9 +244,11 @@ impl<'a> Job<'a> {
                 self.save_state()?;
             }
         }
-        let last = epoch + 1 == options.epochs;
+        let ends = self.follow_loss(report);
+        let last = ends || epoch + 1 == options.epochs;
         let validation = Instant::now();
         let (val_loss, dice) = if last || (epoch + 1).is_multiple_of(options.validate_every) {
+            report(Event::OnlineValidation);
             self.validate_online()?
         } else {
             (None, Vec::new())
@@ -305,6 +285,40 @@ impl<'a> Job<'a> {
         (self.standing.epoch, self.standing.iteration) = (epoch + 1, 0);
         self.save_state()?;
         Ok(done)
+    }
+
+    /// Lets the schedule see the training loss of the epoch that is done; true where it ends the
+    /// training.
+    fn follow_loss(&mut self, report: &mut dyn FnMut(Event)) -> bool {
+        let options = self.options;
+        if options.schedule != Schedule::Plateau {
+            return false;
+        }
+        let Standing { epoch, tally, plateau, .. } = &mut self.standing;
+        let done = *epoch + 1;
+        match plateau.add(tally.loss(), options.learning_rate) {
+            Change::None => false,
+            Change::Lower => {
+                let rate = plateau.learning_rate(options.learning_rate);
+                report(Event::Note(&format!(
+                    "the training loss has stopped falling: the learning rate is {rate:.1e} from \
+                     epoch {} on",
+                    done + 1
+                )));
+                false
+            }
+            Change::End(why) => {
+                let searching = match done < self.frozen_from {
+                    true => ", while it still searched",
+                    false => "",
+                };
+                report(Event::Note(&format!(
+                    "the training ends after epoch {done} of {}{searching}: {why}",
+                    options.epochs
+                )));
+                true
+            }
+        }
     }
 
     fn iterate(&mut self, learning_rate: f64) -> Result<Iterated> {

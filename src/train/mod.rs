@@ -2,6 +2,7 @@
 
 mod blueprint;
 mod epoch;
+mod event;
 mod feed;
 mod feeds;
 mod follow;
@@ -12,6 +13,8 @@ mod options;
 mod parts;
 mod patch;
 mod planning;
+mod plateau;
+mod preset;
 mod recover;
 mod results;
 mod session;
@@ -20,12 +23,14 @@ mod stages;
 mod state;
 
 pub use epoch::Epoch;
+pub use event::Event;
 pub use forecast::{Rehearsal, Rehearsed};
-pub use job::{Event, Trained};
+pub use job::Trained;
 pub use options::{
     AfterSearch, CandidateDraws, CandidateUpdates, Schedule, SearchMode, SearchOptions,
     SearchValidation, SearchVariables, SearcherKind, TrainOptions,
 };
 pub use planning::{PlanFile, plan, size};
+pub use preset::{PaperTask, Preset, Recipe, folder_name};
 pub use recover::train;
 pub use setup::{fold_count, is_finished, is_trained};

@@ -1,5 +1,7 @@
 //! What a training is asked to do.
 
+use super::plateau::LEAST_RATE;
+use super::preset::Preset;
 use crate::data::Axes;
 use crate::gpu::AdapterChoice;
 use crate::nn::plan::{MAX_FEATURES, MOST_BATCH, MOST_VOXELS};
@@ -126,14 +128,17 @@ pub enum Schedule {
     Poly,
     /// `lr`.
     Constant,
+    /// `lr` falls to a fifth where the moving average of the training loss has not improved by 5e-4 in
+    /// 30 epochs; the training ends below 1e-6 or after 50 epochs without improvement (the paper).
+    Plateau,
 }
 
 impl Schedule {
-    /// The learning rate of an epoch, from 0.
+    /// The learning rate of an epoch, from 0; of `Plateau`, that of the first.
     pub fn learning_rate(self, first: f64, epoch: u64, epochs: u64) -> f64 {
         match self {
             Schedule::Poly => first * (1.0 - epoch as f64 / epochs.max(1) as f64).powf(0.9),
-            Schedule::Constant => first,
+            Schedule::Constant | Schedule::Plateau => first,
         }
     }
 }
@@ -332,6 +337,8 @@ impl SearchOptions {
 /// What to train, and on what.
 #[derive(Clone, Debug, Serialize)]
 pub struct TrainOptions {
+    /// The recipe that the flags which were not given follow.
+    pub preset: Option<Preset>,
     /// Folder of the data set.
     pub dataset: PathBuf,
     /// Folder of the run.
@@ -415,6 +422,7 @@ impl TrainOptions {
     /// What `train` does with a data set where no flag says otherwise, without a run's folder.
     pub fn new(dataset: &Path, search: SearchOptions) -> Self {
         TrainOptions {
+            preset: None,
             dataset: dataset.to_owned(),
             out: PathBuf::new(),
             fold: FoldId::default(),
@@ -487,6 +495,13 @@ impl TrainOptions {
         if !(self.learning_rate.is_finite() && self.learning_rate > 0.0) {
             return Err(Error::Usage(format!(
                 "--lr {} is not a positive number; give one, as in 3e-4",
+                self.learning_rate
+            )));
+        }
+        if self.schedule == Schedule::Plateau && self.learning_rate < LEAST_RATE {
+            return Err(Error::Usage(format!(
+                "--lr {:e} is below {LEAST_RATE:e}, where --schedule plateau ends a training; use a \
+                 larger one",
                 self.learning_rate
             )));
         }

@@ -1,13 +1,13 @@
 //! Chooses the patch that a device's memory allows, and forecasts memory and time.
 
 use super::blueprint::{Blueprint, Candidates, SessionSpec};
+use super::event::Event;
 use super::feed::source_voxels;
 use super::forecast::forecast;
-use super::job::Event;
 use super::options::{SearchMode, TrainOptions};
 use super::parts::unsearchable;
 use crate::data::labels::Labels;
-use crate::data::preprocess::{Fingerprint, PrepareOptions, Preprocessing};
+use crate::data::preprocess::{Fingerprint, PrepareOptions, Preprocessing, survey_headers};
 use crate::data::{Dataset, preprocess};
 use crate::error::{Error, Result};
 use crate::gpu::Caps;
@@ -15,6 +15,7 @@ use crate::nn::heads::Heads;
 use crate::nn::plan::{NetworkPlan, divisible_patch, divisors};
 use crate::nn::tuning;
 use crate::ops::ConvVariant;
+use crate::phase::Phase;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
@@ -331,6 +332,30 @@ impl<'a> Wanted<'a> {
     }
 }
 
+/// Refuses a patch that was asked for and no training can have, by the headers of the data set alone:
+/// before any case is read. What is let pass may still be refused once the cases are known.
+///
+/// # Errors
+/// As [`Wanted::choose`].
+pub(super) fn check_patch(
+    options: &TrainOptions,
+    dataset: &Dataset,
+    caps: &Caps,
+    variant: ConvVariant,
+    searching: bool,
+) -> Result<()> {
+    let fingerprint = survey_headers(dataset);
+    // Turned volumes have their axes elsewhere.
+    let turned = options.reorient || dataset.reorient;
+    if options.patch.is_none() || turned || fingerprint.cases.is_empty() {
+        return Ok(());
+    }
+    let preprocessing = fingerprint.preprocessing(options.spacing_mm);
+    let wanted = Wanted::new(options, dataset, &fingerprint, &preprocessing, searching);
+    // Cropped cases are smaller than their files say.
+    Wanted { largest: 0, ..wanted }.choose(caps, variant).map(drop)
+}
+
 /// A number of bytes for a person.
 pub fn size(bytes: u64) -> String {
     match bytes {
@@ -357,7 +382,9 @@ pub fn plan(
             report(Event::Note(&format!("warning: {sentence}")));
         }
     }
+    report(Event::Begin(Phase::Testing));
     let (gpu, variant) = tuning::open(&options.adapter, options.checked_shaders)?;
+    check_patch(options, &dataset, gpu.caps(), variant, searching)?;
     let how = PrepareOptions {
         threads: options.threads,
         reorient: options.reorient || dataset.reorient,
@@ -374,7 +401,7 @@ pub fn plan(
     let network = blueprint.net.plan.clone();
     let (parameters, bytes) = (blueprint.net.parameters.count(), blueprint.placed.bytes());
     let recompute = blueprint.recompute as u32;
-    let seconds = if measure { Some(forecast(gpu, &wanted, blueprint)?) } else { None };
+    let seconds = if measure { Some(forecast(gpu, &wanted, blueprint, report)?) } else { None };
     Ok(PlanFile {
         version: PLAN_VERSION,
         dataset: dataset.name.clone(),

@@ -1,6 +1,7 @@
 //! Trains a fold to its end, on a fresh device where one is lost.
 
-use super::job::{Event, Trained, attempt};
+use super::event::Event;
+use super::job::{Trained, attempt};
 use super::options::TrainOptions;
 use crate::error::{Error, Result};
 use crate::gpu::list_adapters;

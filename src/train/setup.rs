@@ -1,12 +1,12 @@
 //! Before the first step: the cases of the fold, the plan, the run folder.
 
 use super::blueprint::Blueprint;
+use super::event::Event;
 use super::feed::Drawing;
 use super::iteration::Trainer;
-use super::job::Event;
 use super::options::{SearchValidation, TrainOptions};
 use super::parts::{FoldParts, fold_parts, folds};
-use super::planning::Wanted;
+use super::planning::{Wanted, check_patch};
 use super::session::Session;
 use super::state::{Conditions, Start};
 use crate::augment::record::is_dummy_2d;
@@ -21,6 +21,7 @@ use crate::files;
 use crate::gpu::Gpu;
 use crate::nn::tuning;
 use crate::numbers::{counted, edges};
+use crate::phase::Phase;
 use crate::run::{CONFIG_VERSION, CheckpointKind, DatasetSummary, RunConfig, RunLock};
 use crate::run::{checkpoint_path, fold_folder, state_paths};
 use crate::search::space::Space;
@@ -89,6 +90,7 @@ impl Setup {
         let parts = fold_parts(fold, patients.as_ref(), options, searching)?;
         // Before any case is read and anything is written, so that a wrong device leaves nothing
         // behind.
+        report(Event::Begin(Phase::Testing));
         let (mut gpu, variant) = tuning::open(&options.adapter, options.checked_shaders)?;
         for remark in &dataset.remarks {
             report(Event::Note(&remark.line()));
@@ -104,6 +106,7 @@ impl Setup {
                 report(Event::Note(&format!("warning: {sentence}")));
             }
         }
+        check_patch(options, &dataset, gpu.caps(), variant, searching)?;
         for sentence in patients.iter().flat_map(|p| split::patient_leaks(&folds, p)) {
             report(Event::Note(&format!("warning: {sentence}")));
         }
@@ -205,6 +208,7 @@ impl Setup {
             interpolation: options.interpolation.image,
             draws: options.search.draws,
         };
+        report(Event::Begin(Phase::Compiling));
         let session = Session::open(gpu, blueprint, options.seed, options.clip)?;
         let trainer =
             Trainer { session, searcher, drawing, lambda, updates, settled: false, iterations: 0 };
@@ -234,6 +238,7 @@ fn tune(
         return Ok(false);
     }
     let limit = Duration::from_secs_f64(seconds);
+    report(Event::Begin(Phase::Timing));
     let Some(tuned) =
         tuning::tune(gpu, &blueprint.net, blueprint.variant, blueprint.recompute, limit)?
     else {

@@ -1,9 +1,10 @@
 //! Where a training stands, and what must be as it was for it to go on.
 
 use super::epoch::{DiceAverage, Tally};
+use super::event::Event;
 use super::feed::LeftOut;
-use super::job::Event;
-use super::options::{SearcherKind, TrainOptions};
+use super::options::{Schedule, SearcherKind, TrainOptions};
+use super::plateau::Plateau;
 use super::setup::FoldCases;
 use crate::data::split::Fold;
 use crate::error::{Error, Result};
@@ -18,7 +19,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 /// Options that change nothing about the result, or whose content is compared instead.
-const FREE: [&str; 14] = [
+const FREE: [&str; 15] = [
     "cache",
     "checked_shaders",
     "dataset",
@@ -26,6 +27,7 @@ const FREE: [&str; 14] = [
     "host_memory_bytes",
     "memory_bytes",
     "out",
+    "preset",
     "recompute",
     "search.policy",
     "search.space",
@@ -88,12 +90,36 @@ pub(super) struct Standing {
     /// Sums of the epoch under way.
     pub tally: Tally,
     pub average: DiceAverage,
+    /// Where the schedule `plateau` is; unused by others.
+    #[serde(default)]
+    pub plateau: Plateau,
     /// Steps skipped in a row.
     pub skipped_in_a_row: u32,
     /// Cases that could not be read; they stay left out, whether they can be read again or not, so
     /// that the result does not depend on when the training was interrupted.
     #[serde(default)]
     pub left_out: Vec<LeftOut>,
+}
+
+impl Standing {
+    /// Whether no epoch is left to do.
+    pub fn is_over(&self, options: &TrainOptions) -> bool {
+        let ended = || {
+            options.schedule == Schedule::Plateau
+                && self.iteration == 0
+                && self.plateau.end(options.learning_rate).is_some()
+        };
+        self.epoch >= options.epochs || ended()
+    }
+
+    /// The learning rate of the epoch under way.
+    pub fn learning_rate(&self, options: &TrainOptions) -> f64 {
+        let first = options.learning_rate;
+        match options.schedule {
+            Schedule::Plateau => self.plateau.learning_rate(first),
+            schedule => schedule.learning_rate(first, self.epoch, options.epochs),
+        }
+    }
 }
 
 /// What must be as it was for a training to go on to the same result.
@@ -168,7 +194,7 @@ impl Start {
         if finished.exists() {
             return match interrupted {
                 Err(wrong @ Error::Usage(_)) => Err(wrong),
-                Ok(Some(state)) if state.record.standing.epoch == options.epochs => {
+                Ok(Some(state)) if state.record.standing.is_over(options) => {
                     Ok(Start::Interrupted(Box::new(state)))
                 }
                 // The states are gone or of another version, and nobody needs them any more.

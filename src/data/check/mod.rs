@@ -132,10 +132,13 @@ pub fn check(
     findings.extend(across::test_orientations(&trained, &tests));
     let (folds, found) = splits(dataset);
     findings.extend(found);
-    findings.extend(unsearchable(dataset, &folds));
     findings.extend(across::duplicates(&cases, dataset.modalities.len(), &folds));
     findings.extend(labels::sides(&dataset.labels));
     findings.extend(inspection.dataset.remarks.iter().map(of_remark));
+    // With errors there is no training yet.
+    if findings.iter().all(|f| f.severity != Severity::Error) {
+        findings.extend(unsearchable(dataset, &folds));
+    }
     let summary = Summary::of(&cases, &inspection, suggestion);
     Ok(Report::new(dir, findings, Some(summary)))
 }

@@ -221,6 +221,13 @@ pub fn target_spacing(cases: &[CaseFacts]) -> [f64; 3] {
     target
 }
 
+/// Whether a voxel size (in any order of axes, mm) is strongly anisotropic: its coarsest edge is more than
+/// 3 times the next one.
+pub fn is_anisotropic(spacing_mm: [f64; 3]) -> bool {
+    let edges = sorted(spacing_mm.into_iter());
+    edges[2] > ANISOTROPY * edges[1]
+}
+
 /// The order of axes in which prepared cases have theirs: the file's, but with the coarsest axis
 /// first where its voxels are more than twice the finest, because flat kernels are flat along D.
 pub fn coarse_axis_first(spacing_mm: [f64; 3]) -> [usize; 3] {

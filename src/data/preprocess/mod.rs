@@ -7,13 +7,15 @@
 
 mod cache;
 mod fingerprint;
+mod headers;
 mod hold;
 mod load;
 mod normalise;
 mod places;
 mod prepare;
 
-pub use fingerprint::{CaseFacts, Fingerprint, coarse_axis_first, target_spacing};
+pub use fingerprint::{CaseFacts, Fingerprint, coarse_axis_first, is_anisotropic, target_spacing};
+pub use headers::survey_headers;
 pub use hold::Voxels;
 pub use load::{LoadedImage, crop, load_image, nonzero_box};
 pub use normalise::{Intensities, normalise, rgb_fault};

@@ -300,6 +300,7 @@ impl<'a> Workers<'a> {
         count: usize,
         work: impl Fn(usize) -> Result<R> + Sync,
     ) -> Result<Vec<R>> {
+        (self.progress)(Progress { what, done: 0, of: count });
         let (pool, next) = (&self.pool, AtomicUsize::new(0));
         let results: Mutex<Vec<(usize, Result<R>)>> = Mutex::new(Vec::new());
         let (sender, receiver) = mpsc::channel();
@@ -372,7 +373,7 @@ pub fn prepare(
     }
     let room = options.memory_bytes.unwrap_or_else(half_of_free_memory);
     let contents = match &options.cache {
-        Some(_) => workers.each("looking at", cases.len(), |i| cache::content(&cases[i]))?,
+        Some(_) => workers.each("hashing", cases.len(), |i| cache::content(&cases[i]))?,
         None => Vec::new(),
     };
     let surveyed = fingerprint(dataset, cases, &contents, options, room, &mut workers)?;
