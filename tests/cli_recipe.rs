@@ -2,6 +2,8 @@
 
 mod common_cli;
 
+#[cfg(unix)]
+use common_cli::running::{Running, assert_same, ok};
 use common_cli::{Done, Folder, run_folder};
 use serde_json::Value;
 
@@ -160,6 +162,33 @@ fn a_plateau_lowers_the_rate_and_ends_the_training_early() {
     f.refused(&small, 2, &["--lr 1e-7", "1e-6"]);
 }
 
+#[cfg(unix)]
+#[test]
+fn an_interrupted_plateau_goes_on_to_the_same_end() {
+    let f = Folder::new();
+    f.demo("heart", 4);
+    // The schedule's average decides when the training ends, so it must be taken up again.
+    let binary = assert_cmd::cargo::cargo_bin("asng-wgpu");
+    let command = |out: &str| {
+        format!(
+            "{} train data --out {out} {} --schedule plateau --lr 4e-6 --epochs 400 --iterations 2 \
+             --val-every 1000 --batch-size 1 --searcher none --no-validate",
+            binary.display(),
+            SMALL.join(" ")
+        )
+    };
+    ok(&f, &command("whole"));
+    let mut running = Running::start(&f, &command("parts"));
+    running.wait_for(&["epoch 12/"]);
+    running.signal("-INT");
+    let ended = running.end();
+    assert_eq!(ended.code, Some(130), "{}", ended.stderr);
+    ok(&f, &format!("{} --resume", command("parts")));
+    let epochs = [metrics(&f, "whole").len(), metrics(&f, "parts").len()];
+    assert!(epochs[0] < 400 && epochs[0] == epochs[1], "{epochs:?}");
+    assert_same(&f.path("whole"), &f.path("parts"), 0);
+}
+
 #[test]
 fn a_plans_file_is_named_after_the_folder_and_kept() {
     let f = Folder::new();
@@ -172,21 +201,24 @@ fn a_plans_file_is_named_after_the_folder_and_kept() {
     }
     f.ok(&plan(&[]));
     let first = f.bytes("plan-Task99_Demo.json");
-    // The same plan may be measured again; another one is printed but not written.
-    f.ok(&quick(&[]));
-    let other = f.run(&quick(&["--batch-size", "1"]));
-    assert_eq!(other.code, 2, "{}", other.all());
-    assert!(other.stdout.contains("batch        1"), "{}", other.all());
-    for word in ["plan-Task99_Demo.json", "--force", "-o"] {
-        assert!(other.stderr.contains(word), "{}", other.all());
-    }
+    // The same plan may be measured again; another one takes its place, which is said.
+    let again = f.ok(&quick(&[]));
+    assert!(!again.stderr.contains("another plan"), "{}", again.all());
+    assert!(!f.path("plan-Task99_Demo.json.previous").exists());
+    let same = f.bytes("plan-Task99_Demo.json");
+    let other = f.ok(&quick(&["--batch-size", "1"]));
+    let words =
+        "'plan-Task99_Demo.json' held another plan, which is now 'plan-Task99_Demo.json.previous'";
+    assert!(other.stderr.contains(words), "{}", other.all());
     let read = |bytes: &[u8]| serde_json::from_slice::<Value>(bytes).unwrap()["network"].clone();
-    assert_eq!(read(&f.bytes("plan-Task99_Demo.json")), read(&first));
-    f.ok(&quick(&["--batch-size", "1", "--force"]));
+    assert_eq!(read(&same), read(&first));
     assert_eq!(read(&f.bytes("plan-Task99_Demo.json"))["batch"], 1);
+    assert_eq!(f.bytes("plan-Task99_Demo.json.previous"), same);
     std::fs::write(f.path("notes.json"), "mine").unwrap();
     f.refused(&quick(&["-o", "notes.json"]), 2, &["notes.json", "--force"]);
     assert_eq!(f.bytes("notes.json"), b"mine");
+    f.ok(&quick(&["-o", "notes.json", "--force"]));
+    assert!(read(&f.bytes("notes.json")).is_object());
     assert!(f.ok(&["plan", "--help"]).stdout.contains("--plan plan-Task04_Hippocampus.json"));
 }
 

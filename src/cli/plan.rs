@@ -27,10 +27,11 @@ is measured on this device in a few seconds.")]
 pub(super) struct Plan {
     /// Folder of the data set, or its dataset.json.
     dataset: PathBuf,
-    /// Where to write the plan [default: plan-<folder of the data set>.json].
+    /// Where to write the plan [default: plan-<folder of the data set>.json]. Another plan of that
+    /// name is kept as FILE.previous.
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// Replace a file that holds something else than this plan.
+    /// Replace a file that holds something else than a plan.
     #[arg(long)]
     force: bool,
     /// Do not time an iteration.
@@ -72,17 +73,23 @@ impl Plan {
         Ok((options, sentence))
     }
 
-    /// The plan that the file holds, unless it may be replaced whatever it is.
+    /// The plan that the file holds, if it is there.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for a file that is no plan, unless `--force` lets it be replaced.
     fn earlier(&self, path: &Path) -> Result<Option<PlanFile>> {
-        if self.force || !path.exists() {
+        if !path.exists() {
             return Ok(None);
         }
-        PlanFile::read(path).map(Some).map_err(|_| {
-            Error::Usage(format!(
-                "'{}' exists and is no plan; give --force to replace it, or another -o",
+        match PlanFile::read(path) {
+            Ok(plan) => Ok(Some(plan)),
+            Err(_) if self.force => Ok(None),
+            Err(_) => Err(Error::Usage(format!(
+                "'{}' exists and is no plan that this version reads; give --force to replace it, or \
+                 another -o",
                 path.display()
-            ))
-        })
+            ))),
+        }
     }
 
     pub(super) fn run(&self) -> Result<()> {
@@ -105,21 +112,23 @@ impl Plan {
         });
         phases.finish();
         let made = made?;
-        let same = earlier.is_none_or(|earlier| same_plan(&earlier, &made));
         let json = serde_json::to_string_pretty(&made)
             .map_err(|e| Error::Input(format!("the plan cannot be written: {e}")))?;
-        if same {
-            files::replace(&path, format!("{json}\n").as_bytes())?;
-            say(&format!("written to '{}'", path.display()));
+        let content = format!("{json}\n").into_bytes();
+        match earlier.filter(|earlier| !same_plan(earlier, &made)) {
+            None => files::replace(&path, &content)?,
+            Some(_) => {
+                let previous = beside(&path);
+                files::replace_keeping(&path, &previous, &content)?;
+                say(&format!(
+                    "'{}' held another plan, which is now '{}'",
+                    path.display(),
+                    previous.display()
+                ));
+            }
         }
-        print(&if self.json { json } else { describe(&made, options.schedule) })?;
-        match same {
-            true => Ok(()),
-            false => Err(Error::Usage(format!(
-                "'{}' holds another plan and was kept; give --force to replace it, or another -o",
-                path.display()
-            ))),
-        }
+        say(&format!("written to '{}'", path.display()));
+        print(&if self.json { json } else { describe(&made, options.schedule) })
     }
 }
 
@@ -128,6 +137,13 @@ fn default_path(dataset: &Path) -> PathBuf {
     let safe = |c: char| if c.is_alphanumeric() || "-_.".contains(c) { c } else { '_' };
     let name = folder_name(dataset).unwrap_or("dataset".into());
     format!("plan-{}.json", name.chars().map(safe).collect::<String>()).into()
+}
+
+/// The file that keeps what a plan's file held before.
+fn beside(path: &Path) -> PathBuf {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(".previous");
+    path.with_file_name(name)
 }
 
 /// Whether two plans are the same but for what was measured.
