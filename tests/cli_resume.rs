@@ -154,16 +154,21 @@ fn flags_folders_and_states_that_do_not_fit_are_refused() {
     let (_, parts) = whole(&folder, "");
     let again = interrupt(&folder, &tiny("parts/run", ""), "-INT", &["epoch 1/4"]);
     let wrong: &[(&str, i32, &[&str])] = &[
-        ("--lr 0.01", 2, &["--lr (0.0003 then, 0.01 now)"]),
-        ("--searcher default", 2, &["--searcher (\"asng\" then, \"default\" now)"]),
+        ("--lr 0.01", 2, &["with --lr 3e-4; this has --lr 1e-2"]),
+        ("--searcher default", 2, &["with --searcher asng; this has --searcher default"]),
         ("--search-mode paper", 2, &["--search-mode"]),
-        ("--batch-size 1", 2, &["--batch-size (2 then, 1 now)"]),
+        ("--batch-size 1", 2, &["with --batch-size 2; this has --batch-size 1"]),
         ("--no-mirror", 2, &["--no-mirror"]),
     ];
     for (more, code, words) in wrong {
         refused(&folder, &format!("{again} {more}"), *code, words);
     }
-    refused(&folder, &again.replace("--epochs 4", "--epochs 9"), 2, &["--epochs (4 then, 9 now)"]);
+    refused(
+        &folder,
+        &again.replace("--epochs 4", "--epochs 9"),
+        2,
+        &["with --epochs 4; this has --epochs 9"],
+    );
     let few = "[[variables]]\nname = \"p_gamma\"\nlow = 0.0\nhigh = 1.0\ncount = 3\n";
     std::fs::write(folder.path("space.toml"), few).unwrap();
     refused(&folder, &format!("{again} --space space.toml"), 1, &["--space"]);
@@ -220,7 +225,7 @@ fn resuming_begins_what_has_no_state_and_validates_what_is_trained() {
     assert!(folder.bytes("parts/run/fold_0/metrics.jsonl") == log);
     forget();
     let other = validating.replace("--features 4", "--features 8");
-    refused(&folder, &other, 1, &["checkpoint_final", "plan"]);
+    refused(&folder, &other, 2, &["--features 4; this has --features 8"]);
 }
 
 #[test]

@@ -28,8 +28,8 @@ pub(super) struct Predict {
     /// Folder for the label maps; or a name ending in .nii.gz where the input is one image.
     #[arg(short, long, value_name = "OUT")]
     output: PathBuf,
-    /// Folds whose networks are averaged, as 0 or 0,1,2 or full; all is every fold that is there
-    /// [default: all].
+    /// Folds whose networks are averaged, as 0 or 0,1,2; all: those of the cross-validation; full:
+    /// the network on all cases [default: all, or full where it is the only one].
     #[arg(long, value_delimiter = ',', value_name = "N|full|all", value_parser = fold)]
     fold: Vec<FoldChoice>,
     /// Which weights.
@@ -130,7 +130,7 @@ fn fold(text: &str) -> std::result::Result<FoldChoice, String> {
     }
 }
 
-/// The folds that were named; none for all that are there.
+/// The folds that were named; none for all of the cross-validation.
 fn folds(choices: &[FoldChoice]) -> Result<Vec<FoldId>> {
     let named = choices.iter().filter_map(|choice| match choice {
         FoldChoice::One(fold) => Some(*fold),
@@ -139,7 +139,7 @@ fn folds(choices: &[FoldChoice]) -> Result<Vec<FoldId>> {
     let named: Vec<FoldId> = named.collect();
     match choices.contains(&FoldChoice::All) && !named.is_empty() {
         true => Err(Error::Usage(
-            "--fold all is every fold; drop it, or the others that --fold names".into(),
+            "--fold all names every fold of the cross-validation; drop it, or the others".into(),
         )),
         false => Ok(named),
     }

@@ -17,8 +17,10 @@ use crate::data::Axes;
 use crate::data::dataset::folder_of;
 use crate::error::{Error, Result};
 use crate::nn::step::Optimizer;
+use crate::run::{FoldId, fold_folder};
 use crate::train::{
-    Schedule, SearcherKind, TrainOptions, fold_count, folder_name, is_finished, is_trained, train,
+    Schedule, SearcherKind, TimeLimit, TrainOptions, check_finished, fold_count, folder_name,
+    is_finished, is_trained, train,
 };
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -42,8 +44,10 @@ pub(super) struct Train {
     /// Folder of the run [default: runs/<data set>-<time>].
     #[arg(long)]
     out: Option<PathBuf>,
-    /// Fold of the cross-validation, 0 to 4; or all, one after the other.
-    #[arg(long, default_value = "0", value_name = "N|all", value_parser = fold)]
+    /// What is trained: a fold of the cross-validation, 0 to 4; all (or cv): the folds of the
+    /// cross-validation, one after the other, each a network of its own; full: one network on all
+    /// labelled cases, without validation (nnU-Net's fold all).
+    #[arg(long, default_value = "0", value_name = "N|all|full", value_parser = fold)]
     fold: FoldChoice,
     /// The folds, in the form of nnU-Net's splits_final.json [default: that file in the data set's
     /// folder, else 5 folds; by patient where patients.json or patients.csv lies there].
@@ -56,7 +60,9 @@ pub(super) struct Train {
     /// Do not predict and evaluate the validation cases at the end.
     #[arg(long)]
     no_validate: bool,
-    /// Stop, with all that was done, after so many minutes, as if by Ctrl-C; --resume goes on.
+    /// Stop after this many minutes as Ctrl-C does: with a state that --resume continues, and exit
+    /// code 130. The last message then begins with "time limit reached", that of Ctrl-C with
+    /// "interrupted".
     #[arg(long, value_name = "MINUTES")]
     max_minutes: Option<f64>,
     /// Stop at a case whose prepared file cannot be read any more, in place of leaving the case out.
@@ -66,8 +72,8 @@ pub(super) struct Train {
     /// of what is free].
     #[arg(long, value_name = "SIZE")]
     host_memory: Option<String>,
-    /// Go on with the training in --out, with the flags that it began with; begin it where there is
-    /// none yet.
+    /// Resume the training in --out, with the data and flags that it began with; start it where it has
+    /// no state yet.
     #[arg(long, requires = "out")]
     resume: bool,
     /// Write event files for TensorBoard into fold_K/tensorboard.
@@ -161,7 +167,7 @@ impl Train {
             resume: self.resume,
             strict: self.strict,
             host_memory_bytes: host_memory.transpose()?,
-            stop_at: self.stop_at()?,
+            time_limit: self.time_limit()?,
             tensorboard: self.tensorboard,
             tune_seconds: self.tune,
             ..TrainOptions::new(&dataset, self.search.options(&recipe)?)
@@ -183,11 +189,11 @@ impl Train {
     }
 
     /// When `--max-minutes` is over.
-    fn stop_at(&self) -> Result<Option<Instant>> {
+    fn time_limit(&self) -> Result<Option<TimeLimit>> {
         let Some(minutes) = self.max_minutes else { return Ok(None) };
         let duration = Duration::try_from_secs_f64(minutes * 60.0).ok();
         match duration.filter(|d| !d.is_zero()).and_then(|d| Instant::now().checked_add(d)) {
-            Some(at) => Ok(Some(at)),
+            Some(at) => Ok(Some(TimeLimit { minutes, at })),
             None => Err(Error::Usage(format!(
                 "--max-minutes {minutes} is no time to stop after; give minutes, as in 55 or 0.5"
             ))),
@@ -202,19 +208,26 @@ impl Train {
         self.network.check_orientation(&options.dataset)?;
         let stop = stop_flag()?;
         crash::note(|facts| facts.resume = Some(resume_command(&options.out)));
-        let folds: Vec<usize> = match self.fold {
+        let folds: Vec<FoldId> = match self.fold {
             FoldChoice::One(fold) => vec![fold],
-            FoldChoice::All => (0..fold_count(&options)?).collect(),
+            FoldChoice::All => (0..fold_count(&options)?).map(FoldId::Number).collect(),
         };
         let several = folds.len() > 1;
+        if several {
+            say(&format!("cross-validation: {} folds, one after the other", folds.len()));
+        }
+        let mut validated = false;
         for fold in folds {
-            let options = TrainOptions { fold: fold.into(), ..options.clone() };
+            let options = TrainOptions { fold, ..options.clone() };
             let done = match self.resume {
                 true => is_finished(&options),
                 false => several && is_trained(&options),
             };
             if done {
+                check_finished(&options)?;
                 say(&format!("fold {fold} is trained already"));
+                validated |=
+                    fold_folder(&options.out, fold).join("validation/summary.json").exists();
                 continue;
             }
             if several {
@@ -229,13 +242,14 @@ impl Train {
                 Error::DeviceLost(what) => Error::DeviceLost(going_on(what)),
                 error => error,
             })?;
+            validated |= trained.summary.is_some();
             // Several folds are put together at the end.
             if let Some(summary) = trained.summary.as_ref().filter(|_| !several) {
                 print(&table(&label_rows(summary)))?;
             }
         }
         say(&format!("the run is in '{}'", options.out.display()));
-        if several && options.validate {
+        if validated && several && options.validate {
             return cross_validate(&options.out, false);
         }
         Ok(())
@@ -253,15 +267,16 @@ fn unused(folder: &Path, name: &str) -> PathBuf {
 /// Which folds are trained.
 #[derive(Clone, Copy, Debug)]
 enum FoldChoice {
-    One(usize),
+    One(FoldId),
+    /// All folds of the cross-validation.
     All,
 }
 
 fn fold(text: &str) -> std::result::Result<FoldChoice, String> {
     match (text, text.parse()) {
-        ("all", _) => Ok(FoldChoice::All),
-        (_, Ok(number)) => Ok(FoldChoice::One(number)),
-        _ => Err("give a number from 0, or all".into()),
+        ("all" | "cv", _) => Ok(FoldChoice::All),
+        (_, Ok(fold)) => Ok(FoldChoice::One(fold)),
+        _ => Err("give a number from 0, all or full".into()),
     }
 }
 

@@ -86,6 +86,11 @@ pub fn default_folds(names: &[String]) -> Result<Vec<Fold>> {
         .collect())
 }
 
+/// The fold that trains on all cases, without validation cases.
+pub fn full(names: impl IntoIterator<Item = String>) -> Fold {
+    Fold { train: names.into_iter().collect(), val: Vec::new() }
+}
+
 /// The default folds over patients: [`default_folds`] of the patients' names;
 /// the cases follow their patients.
 ///
@@ -118,8 +123,8 @@ pub fn patient_folds(names: &[String], patients: &Patients) -> Result<Vec<Fold>>
 /// [`default_folds`] over its labelled cases.
 ///
 /// # Errors
-/// A broken file; a name that is not a labelled case; a case in both halves; an
-/// empty half; fewer than two cases.
+/// A broken file; a name that is not a labelled case; a case in both halves; a
+/// fold without training cases; fewer than two cases.
 pub fn folds(dataset: &Dataset) -> Result<Vec<Fold>> {
     let names = dataset.labelled_names();
     let path = dataset.dir.join(SPLITS_FILE);
@@ -207,8 +212,8 @@ pub fn inspect_folds(text: &str, names: &[String], path: &Path) -> (Vec<Fold>, V
     };
     let known: BTreeSet<&str> = names.iter().map(String::as_str).collect();
     for (i, fold) in folds.iter().enumerate() {
-        if fold.train.is_empty() || fold.val.is_empty() {
-            bad(format!("has no training or no validation cases in fold {i}"));
+        if fold.train.is_empty() {
+            bad(format!("has no training cases in fold {i}"));
         }
         let mut seen = BTreeSet::new();
         for name in fold.train.iter().chain(&fold.val) {
@@ -389,10 +394,12 @@ mod tests {
         let names: Vec<String> = ["a", "b"].map(String::from).to_vec();
         let p = Path::new("splits_final.json");
         assert!(parse_folds(r#"[{"train":["a"],"val":["b"]}]"#, &names, p).is_ok());
+        // Trains without validation.
+        assert!(parse_folds(r#"[{"train":["a","b"],"val":[]}]"#, &names, p).is_ok());
         for bad in [
             "[",
             "[]",
-            r#"[{"train":["a"],"val":[]}]"#,
+            r#"[{"train":[],"val":["a"]}]"#,
             r#"[{"train":["a"],"val":["a"]}]"#,
             r#"[{"train":["a"],"val":["c"]}]"#,
         ] {

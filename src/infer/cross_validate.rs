@@ -43,20 +43,27 @@ pub fn read_summary(path: &Path) -> Result<Summary> {
 }
 
 /// Gathers the `fold_*/validation/summary.json` of a run: of each fold the validation cases of the
-/// split.
+/// split. Folds without validation cases take no part, and neither does `fold_full`.
 ///
 /// # Errors
-/// [`Error::Input`] when the folder is no run, no fold is validated, a summary is broken, or two
-/// folds hold the same case.
+/// [`Error::Input`] when the folder is no run, no fold is validated, a summary is broken, a fold was
+/// trained by another split than the run's, or two folds hold the same case.
 pub fn gather(run: &Path) -> Result<CrossValidation> {
     let config = RunConfig::read(run)?;
     let (mut folds, mut missing) = (Vec::new(), Vec::new());
     let mut fold_of: BTreeMap<String, usize> = BTreeMap::new();
-    for (fold, part) in config.split.iter().enumerate() {
+    for (fold, part) in config.split.iter().enumerate().filter(|(_, part)| !part.val.is_empty()) {
         let path = summary_path(run, fold);
         if !path.is_file() {
             missing.push(how_to_add(run, &config, fold));
             continue;
+        }
+        if RunConfig::of_fold(run, fold)?.split.get(fold) != Some(part) {
+            return Err(Error::Input(format!(
+                "fold {fold} of '{}' was trained by another split than config.json of the run names, \
+                 so its cases cannot be put together with those of other folds; train it again",
+                run.display()
+            )));
         }
         let wanted: BTreeSet<&str> = part.val.iter().map(String::as_str).collect();
         let whole = read_summary(&path)?;
@@ -98,7 +105,7 @@ pub fn gather(run: &Path) -> Result<CrossValidation> {
                 format!("no fold of '{}' is validated: {first}", run.display())
             }
             None => format!(
-                "'{}' has no folds in its split; train again",
+                "the split in '{}' has no fold with validation cases; train by another split",
                 RunConfig::path(run).display()
             ),
         }));
@@ -123,13 +130,13 @@ fn how_to_add(run: &Path, config: &RunConfig, fold: usize) -> String {
     format!(
         "fold {fold} is not trained; run `asng-wgpu train {} --out {} --fold {fold}` with the \
          other flags of the run",
-        shell(&config.dataset.dir),
+        shell(&config.find_data(run)),
         shell(run)
     )
 }
 
 fn validate_by(run: &Path, config: &RunConfig, fold: usize) -> String {
-    let (model, dataset) = (shell(run), &config.dataset.dir);
+    let (model, dataset) = (shell(run), config.find_data(run));
     let validation = shell(&fold_folder(run, fold).join("validation"));
     let (images, labels) = (shell(&dataset.join("imagesTr")), shell(&dataset.join("labelsTr")));
     format!(

@@ -45,7 +45,8 @@ pub struct PredictOptions {
     pub inputs: Vec<PathBuf>,
     /// A folder; or a file, where the input is one case.
     pub output: PathBuf,
-    /// The folds whose networks are averaged; empty: all that are there.
+    /// The folds whose networks are averaged; empty: all folds of the cross-validation that are there,
+    /// else the network on all cases.
     pub folds: Vec<FoldId>,
     /// Which weights.
     pub checkpoint: CheckpointKind,
@@ -419,7 +420,10 @@ fn networks(options: &PredictOptions) -> Result<Networks> {
     let (mut names, mut files) = (Vec::new(), Vec::new());
     let mut first: Option<(&Path, RunConfig)> = None;
     for run in &options.runs {
-        let config = RunConfig::read(run)?;
+        // Says whether the folder is a run at all.
+        let common = RunConfig::read(run)?;
+        let folds = chosen_folds(run, options)?;
+        let config = folds.first().map_or(Ok(common), |&fold| RunConfig::of_fold(run, fold))?;
         if let Some((other, known)) = &first
             && (known.dataset.labels != config.dataset.labels
                 || known.dataset.channels.len() != config.dataset.channels.len())
@@ -430,7 +434,6 @@ fn networks(options: &PredictOptions) -> Result<Networks> {
                 other.display()
             )));
         }
-        let folds = chosen_folds(run, options)?;
         let list = folds.iter().map(FoldId::to_string).collect::<Vec<_>>().join(", ");
         let s = if folds.len() == 1 { "" } else { "s" };
         names.push(match options.runs.len() {
@@ -438,6 +441,7 @@ fn networks(options: &PredictOptions) -> Result<Networks> {
             _ => format!("fold{s} {list} of '{}'", run.display()),
         });
         for fold in folds {
+            let config = RunConfig::of_fold(run, fold)?;
             let file = checkpoint_path(run, fold, options.checkpoint);
             let (network, weights) = read_weights(&file)?;
             files.push(file);
@@ -479,7 +483,11 @@ fn networks(options: &PredictOptions) -> Result<Networks> {
 fn chosen_folds(run: &Path, options: &PredictOptions) -> Result<Vec<FoldId>> {
     let there = trained_folds(run, options.checkpoint)?;
     if options.folds.is_empty() {
-        return Ok(there);
+        // The network on all cases has seen what the folds were validated on: it is no part of
+        // their average.
+        let mut folds = there.clone();
+        folds.retain(|fold| *fold != FoldId::Full);
+        return Ok(if folds.is_empty() { there } else { folds });
     }
     let mut folds = options.folds.clone();
     folds.sort_unstable();

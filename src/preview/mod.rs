@@ -16,7 +16,7 @@ use crate::files;
 use crate::gpu::{AdapterChoice, Gpu};
 use crate::numbers::edges;
 use crate::ops::warp::{ImageInterpolation, Interpolation, LabelInterpolation, Placement};
-use crate::run::{FoldId, RunConfig};
+use crate::run::{FoldId, find_policy, policy_config};
 use crate::search::space::Field;
 use bench::Bench;
 use listing::{Input, Listed, Listing};
@@ -139,7 +139,9 @@ fn drawn(options: &PreviewOptions) -> Result<(Listing, Source)> {
     let policies = Policies::open(options)?;
     policies.policy(options.seed, 0)?;
     let run = options.policy.as_ref().filter(|p| p.is_dir());
-    let config = run.map(|run| RunConfig::read(run)).transpose()?;
+    let config = run
+        .map(|run| find_policy(run, options.fold).and_then(|path| policy_config(run, &path)))
+        .transpose()?;
     let source = open(options, config.as_ref().map(|c| &c.preprocessing))?;
     let (mirror, interpolation) = match &config {
         Some(config) => (config.mirror, config.interpolation),

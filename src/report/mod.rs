@@ -32,6 +32,8 @@ pub struct ReportFiles {
     pub html: PathBuf,
     /// The curves.
     pub png: PathBuf,
+    /// Sentences about what the page could not show.
+    pub faults: Vec<String>,
 }
 
 /// The folds that a run has begun, in order.
@@ -51,17 +53,36 @@ pub fn folds(run: &Path) -> Result<Vec<FoldId>> {
 }
 
 /// Writes `progress.png` and `report.html` of a fold from what the run's folder holds, each whole
-/// or not at all.
+/// or not at all. `data`: the data set's folder, where it is not the one that the run names.
 ///
 /// # Errors
 /// [`Error::Input`] when the folder is no run; [`Error::Io`] when a file cannot be written. Files
-/// of the fold that are missing, cut off or damaged are no errors: the page says what it lacks.
-pub fn write_report(run: &Path, fold: FoldId, overlays: Overlays) -> Result<ReportFiles> {
+/// of the fold that are missing, cut off or damaged are no errors: the page says what it lacks. A
+/// page that shows more of the worst cases than the new one is kept as `report_earlier.html`.
+pub fn write_report(
+    run: &Path,
+    fold: FoldId,
+    overlays: Overlays,
+    data: Option<&Path>,
+) -> Result<ReportFiles> {
     let record = FoldRecord::read(run, fold)?;
     let folder = fold_folder(run, fold);
-    let written =
-        ReportFiles { html: folder.join("report.html"), png: folder.join("progress.png") };
-    files::replace(&written.png, &charts::progress(&record)?)?;
-    files::replace(&written.html, page::page(&record, overlays)?.as_bytes())?;
-    Ok(written)
+    let (html, png) = (folder.join("report.html"), folder.join("progress.png"));
+    files::replace(&png, &charts::progress(&record)?)?;
+    let page::Page { text, pictures, mut faults } = page::page(&record, overlays, data)?;
+    if overlays == Overlays::Shown {
+        let earlier = folder.join("report_earlier.html");
+        let shown = |path: &Path| files::read_text(path).map_or(0, |text| page::pictures_in(&text));
+        if shown(&html) > pictures {
+            std::fs::rename(&html, &earlier).map_err(|e| Error::io("rename", &html, e))?;
+            faults.push(format!(
+                "the earlier page, which shows more, is now '{}'",
+                earlier.display()
+            ));
+        } else if earlier.is_file() && shown(&earlier) <= pictures {
+            std::fs::remove_file(&earlier).map_err(|e| Error::io("remove", &earlier, e))?;
+        }
+    }
+    files::replace(&html, text.as_bytes())?;
+    Ok(ReportFiles { html, png, faults })
 }

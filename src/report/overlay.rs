@@ -52,17 +52,29 @@ pub(super) struct Overlay {
     pub planes: Vec<PlanePicture>,
 }
 
-/// Pictures of the worst cases, and a sentence for each that cannot be shown.
-pub(super) fn overlays(record: &FoldRecord, summary: &Summary) -> (Vec<Overlay>, Vec<String>) {
+/// Pictures of the worst cases, and a sentence for each that cannot be shown; one for all where the
+/// data set cannot be opened. `data`: its folder, where it is not the one that the run names.
+pub(super) fn overlays(
+    record: &FoldRecord,
+    summary: &Summary,
+    data: Option<&Path>,
+) -> (Vec<Overlay>, Vec<String>) {
     let (mut shown, mut faults) = (Vec::new(), Vec::new());
-    let dataset = Dataset::open(&record.config.dataset.dir);
+    let folder = data.map_or_else(|| record.config.find_data(&record.run), Path::to_owned);
+    let dataset = match Dataset::open(&folder) {
+        Ok(dataset) => dataset,
+        Err(error) => {
+            let names: Vec<String> =
+                worst(summary, CASES).into_iter().map(|(case, _)| name_of(case)).collect();
+            let verb = if names.len() == 1 { "is" } else { "are" };
+            let names = names.join(", ");
+            let fault = format!("{names} {verb} not shown: {error}; give its folder by --data");
+            return (Vec::new(), vec![fault]);
+        }
+    };
     for (case, dice) in worst(summary, CASES) {
         let name = name_of(case);
-        let planes = match &dataset {
-            Ok(dataset) => planes(record, dataset, case),
-            Err(error) => Err(Error::Input(error.to_string())),
-        };
-        match planes {
+        match planes(record, &dataset, case) {
             Ok(planes) => shown.push(Overlay { case: name, dice, planes }),
             Err(error) => faults.push(format!("{name} is not shown: {error}")),
         }

@@ -14,6 +14,7 @@ use crate::search::policy::Policy;
 use crate::search::space::Field;
 use crate::{Error, Result};
 use minijinja::{AutoEscape, Environment, UndefinedBehavior, Value, context};
+use std::path::Path;
 
 /// Rows of the table of cases that are seen at once.
 const MOST_ROWS: usize = 30;
@@ -26,11 +27,29 @@ const MEANS: [(&str, &str, usize); 5] = [
     ("NSD", "NSD", 3),
 ];
 
+/// How the template begins the picture of a case.
+const PICTURE: &str = "<figure class=\"case\">";
+
 /// The page of a fold.
+pub(super) struct Page {
+    /// HTML.
+    pub text: String,
+    /// Cases that are shown.
+    pub pictures: usize,
+    /// Sentences about what could not be read or shown.
+    pub faults: Vec<String>,
+}
+
+/// How many cases a page shows.
+pub(super) fn pictures_in(text: &str) -> usize {
+    text.matches(PICTURE).count()
+}
+
+/// The page of a fold. `data`: the data set's folder, where it is not the one that the run names.
 ///
 /// # Errors
 /// [`Error::Input`] if the template cannot be filled in.
-pub(super) fn page(record: &FoldRecord, show: Overlays) -> Result<String> {
+pub(super) fn page(record: &FoldRecord, show: Overlays, data: Option<&Path>) -> Result<Page> {
     let refuse = |e: minijinja::Error| {
         Error::Input(format!("the report of '{}' cannot be made: {e}", record.run.display()))
     };
@@ -39,7 +58,7 @@ pub(super) fn page(record: &FoldRecord, show: Overlays) -> Result<String> {
     environment.set_auto_escape_callback(|_| AutoEscape::Html);
     environment.add_template("page.html", include_str!("page.html")).map_err(refuse)?;
     let (pictures, overlay_faults) = match (&record.summary, show) {
-        (Some(summary), Overlays::Shown) => overlays(record, summary),
+        (Some(summary), Overlays::Shown) => overlays(record, summary, data),
         _ => (Vec::new(), Vec::new()),
     };
     let policies: Vec<PolicyLine> = record.policies.values().cloned().collect();
@@ -47,6 +66,9 @@ pub(super) fn page(record: &FoldRecord, show: Overlays) -> Result<String> {
     // A searcher without a distribution has no history; that is no fault.
     let has_theta = policies.iter().any(|line| line.theta.is_some());
     let mut warnings = warnings(record);
+    let count = pictures.len();
+    let mut faults = record.faults.clone();
+    faults.extend(overlay_faults.iter().cloned());
     let policy = match &record.policy {
         Some(file) if has_theta => match history_parts(&fold, &file.space, &policies) {
             Ok(parts) => Some(parts),
@@ -99,7 +121,8 @@ pub(super) fn page(record: &FoldRecord, show: Overlays) -> Result<String> {
         configuration => record.config_text.as_str(),
     };
     let template = environment.get_template("page.html").map_err(refuse)?;
-    template.render(values).map_err(refuse)
+    let text = template.render(values).map_err(refuse)?;
+    Ok(Page { text, pictures: count, faults })
 }
 
 /// Markup that is not escaped.
@@ -114,6 +137,9 @@ fn pair(name: &str, value: String) -> Value {
 /// How far the training is, in a sentence.
 fn status(record: &FoldRecord) -> String {
     let done = record.epochs.last().map_or(0, |e| e.epoch);
+    if record.trained && !record.validates() {
+        return format!("Trained for {done} epoch(s) on all of its cases, without validation.");
+    }
     match (&record.summary, record.trained, done, record.planned_epochs()) {
         (Some(_), true, ..) => format!("Trained for {done} epoch(s) and validated."),
         (None, true, ..) => {
@@ -271,6 +297,9 @@ fn label_name(record: &FoldRecord, label: &str) -> String {
 }
 
 fn no_results(record: &FoldRecord) -> &'static str {
+    if !record.validates() {
+        return "The fold has no validation cases.";
+    }
     match record.trained {
         true => {
             "They are not evaluated: --no-validate was given, or the validation is under way or \
@@ -335,14 +364,12 @@ fn facts(record: &FoldRecord) -> Vec<Value> {
     let (dataset, plan, how) = (&config.dataset, &config.plan, &config.preprocessing);
     let mut facts = Vec::new();
     let mut add = |name: &str, value: String| facts.push(pair(name, value));
-    add("data set", format!("{}, in {}", dataset.name, dataset.dir.display()));
+    let folder = config.data_folder.as_ref().unwrap_or(&dataset.dir);
+    add("data set", format!("{}, in {}", dataset.name, folder.display()));
     add("channels", dataset.channels.join(", "));
     let what = if dataset.labels.regions().is_empty() { "labels" } else { "regions" };
     add(what, record.targets().join(", "));
-    if let Some(fold) = config.split.get(match record.fold {
-        crate::run::FoldId::Number(n) => n,
-        _ => usize::MAX,
-    }) {
+    if let Some(fold) = config.fold(record.fold) {
         let (train, val) = (fold.train.len(), fold.val.len());
         add("cases", format!("{train} for training, {val} for validation"));
     }

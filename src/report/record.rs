@@ -54,7 +54,7 @@ pub(super) struct FoldRecord {
     pub run: PathBuf,
     pub fold: FoldId,
     pub config: RunConfig,
-    /// Text of `config.json`.
+    /// Text of the fold's `config.json`, of the run's in runs of earlier versions.
     pub config_text: String,
     pub epochs: Vec<EpochRecord>,
     /// Lines of `policy.jsonl` by the number of their epoch, from 1.
@@ -72,10 +72,10 @@ impl FoldRecord {
     /// Reads what there is.
     ///
     /// # Errors
-    /// As [`RunConfig::read`].
+    /// As [`RunConfig::of_fold`].
     pub fn read(run: &Path, fold: FoldId) -> Result<Self> {
-        let config = RunConfig::read(run)?;
-        let path = RunConfig::path(run);
+        let config = RunConfig::of_fold(run, fold)?;
+        let path = RunConfig::record_path(run, fold);
         let config_text =
             std::fs::read_to_string(&path).map_err(|e| Error::io("read", &path, e))?;
         let folder = fold_folder(run, fold);
@@ -115,6 +115,11 @@ impl FoldRecord {
     /// from the outside to the inside.
     pub fn option(&self, path: &[&str]) -> &serde_json::Value {
         path.iter().fold(&self.config.training, |value, name| &value[*name])
+    }
+
+    /// Whether the fold has validation cases, as far as is known.
+    pub fn validates(&self) -> bool {
+        self.config.fold(self.fold).is_none_or(|fold| !fold.val.is_empty())
     }
 
     /// How many epochs the training has.

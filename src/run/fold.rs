@@ -1,7 +1,7 @@
 //! Names of the trainings that a run folder holds: the folds of a cross-validation, and one on all
 //! cases.
 
-use super::{CheckpointKind, checkpoint_path};
+use super::{CheckpointKind, checkpoint_path, state_paths};
 use crate::{Error, Result};
 use serde::{Serialize, Serializer};
 use std::fmt;
@@ -96,6 +96,14 @@ pub fn folds_of(run: &Path) -> Result<Vec<FoldId>> {
         .collect();
     folds.sort_unstable();
     Ok(folds)
+}
+
+/// Whether a fold has been trained, wholly or in part: it has a state or weights.
+pub fn has_weights(run: &Path, fold: FoldId) -> bool {
+    let [last, previous] = state_paths(run, fold);
+    let [best, done] =
+        [CheckpointKind::Best, CheckpointKind::Final].map(|kind| checkpoint_path(run, fold, kind));
+    [last, previous, best, done].iter().any(|path| path.is_file())
 }
 
 /// The folds of a run that have a checkpoint of this kind: numbers in order, then `full`.

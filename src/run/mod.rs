@@ -3,14 +3,16 @@
 //!
 //! ```text
 //! runs/<name>/
-//!   config.json
+//!   config.json: what all folds share, as the first of them recorded it
 //!   fold_0/
+//!     config.json: the fold's own record
 //!     metrics.jsonl, policy.jsonl, policy.json
 //!     progress.png, report.html: how the training goes
 //!     checkpoint_last, checkpoint_previous (.safetensors): states that a training goes on from
 //!     checkpoint_best, checkpoint_final (.safetensors): weights alone
 //!     validation/<case>.nii.gz, validation/summary.json
 //!     tensorboard/events.out.tfevents.*: where they are wanted
+//!   fold_full/: the same for a training on all cases, without validation
 //! ```
 
 mod checkpoint;
@@ -23,9 +25,9 @@ mod state;
 
 pub use checkpoint::{read_weights, write_checkpoint};
 pub use config::{CONFIG_VERSION, DatasetSummary, RunConfig};
-pub use fold::{FoldId, fold_folder, folds_of, trained_folds};
+pub use fold::{FoldId, fold_folder, folds_of, has_weights, trained_folds};
 pub use lock::RunLock;
-pub use policy::{DEFAULT_POLICY, find_policy, open_policy};
+pub use policy::{DEFAULT_POLICY, find_policy, open_policy, policy_config};
 pub use state::{FoundState, STATE_VERSION, State, find_state, state_paths, write_state};
 
 use std::path::{Path, PathBuf};

@@ -1,6 +1,6 @@
 //! The learned policy of a run.
 
-use super::{FoldId, fold_folder, folds_of};
+use super::{FoldId, RunConfig, fold_folder, folds_of};
 use crate::search::file::PolicyFile;
 use crate::{Error, Result};
 use std::path::{Path, PathBuf};
@@ -65,6 +65,18 @@ pub fn find_policy(path: &Path, fold: Option<FoldId>) -> Result<PathBuf> {
                 path.display()
             )),
         },
+    }
+}
+
+/// The record of the fold whose policy file [`find_policy`] found in a run.
+///
+/// # Errors
+/// As [`RunConfig::read`].
+pub fn policy_config(run: &Path, policy: &Path) -> Result<RunConfig> {
+    let folder = policy.parent().and_then(Path::file_name).and_then(|name| name.to_str());
+    match folder.and_then(FoldId::of_folder) {
+        Some(fold) => RunConfig::of_fold(run, fold),
+        None => RunConfig::read(run),
     }
 }
 

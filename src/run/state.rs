@@ -41,6 +41,23 @@ pub struct FoundState {
     pub state: State,
     /// The file.
     pub path: PathBuf,
+    /// The latest state, where it is damaged and this is the one before it.
+    pub damaged: Option<PathBuf>,
+}
+
+impl FoundState {
+    /// Renames a damaged latest state, so that the next one does not push the good one out.
+    ///
+    /// # Errors
+    /// [`Error::Io`] naming the file.
+    pub fn set_damaged_aside(damaged: &Path) -> Result<()> {
+        std::fs::rename(damaged, aside(damaged)).map_err(|e| Error::io("rename", damaged, e))
+    }
+}
+
+/// The name of a damaged state that is set aside.
+fn aside(damaged: &Path) -> PathBuf {
+    damaged.with_file_name("checkpoint_damaged.safetensors")
 }
 
 /// The files of a fold's states: the latest, and the one before it.
@@ -75,7 +92,7 @@ pub fn write_state(
 }
 
 /// The latest complete state of a fold; none where there are no states.
-/// A damaged latest state is named in a `note` and set aside, and the previous one taken.
+/// A damaged latest state is named in a `note`, and the previous one taken. Nothing is written.
 ///
 /// # Errors
 /// [`Error::Input`] where no state is complete, or one is of another layout; [`Error::Io`].
@@ -94,14 +111,12 @@ pub fn find_state(
     match (read(&previous)?, damage) {
         (Read::Complete(found), None) => Ok(Some(*found)),
         (Read::Complete(found), Some(why)) => {
-            let aside = fold_folder(run, fold).join("checkpoint_damaged.safetensors");
-            std::fs::rename(&last, &aside).map_err(|e| Error::io("rename", &last, e))?;
             note(&format!(
-                "warning: {why}; it is now '{}', and the training goes on from '{}'",
-                aside.display(),
+                "warning: {why}; it is renamed to '{}', and the training resumes from '{}'",
+                aside(&last).display(),
                 previous.display()
             ));
-            Ok(Some(*found))
+            Ok(Some(FoundState { damaged: Some(last), ..*found }))
         }
         (Read::Missing, None) => Ok(None),
         (Read::Missing, Some(why)) | (Read::Damaged(why), _) => Err(Error::Input(format!(
@@ -158,7 +173,7 @@ fn read(path: &Path) -> Result<Read> {
     }
     let record = file.text(RECORD).ok_or_else(|| file.wrong("it has no record"))?.to_owned();
     let (state, path) = (State { weights, moments, record }, path.to_owned());
-    Ok(Read::Complete(Box::new(FoundState { net, state, path })))
+    Ok(Read::Complete(Box::new(FoundState { net, state, path, damaged: None })))
 }
 
 fn damaged(path: &Path, how: &str) -> Read {
@@ -235,15 +250,20 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_state_is_named_set_aside_and_replaced_by_the_previous_one() {
+    fn a_damaged_state_is_named_and_replaced_by_the_previous_one() {
         let f = Fixture::new();
         (1..=2).for_each(|n| f.write(n));
         let [last, previous] = f.paths();
         cut(&last);
+        let damaged = std::fs::read(&last).unwrap();
         let (found, notes) = f.find();
         assert_eq!(found.unwrap(), Some(f.state(1)));
         assert!(notes[0].contains("checkpoint_last.safetensors' is damaged"), "{notes:?}");
-        // The damaged one does not push the good one out.
+        // Looking changes nothing; set aside, the damaged one does not push the good one out.
+        assert!(std::fs::read(&last).unwrap() == damaged);
+        let found = find_state(f.folder.path(), 0, &mut |_| ()).unwrap().unwrap();
+        assert_eq!(found.damaged.as_ref(), Some(&last));
+        FoundState::set_damaged_aside(&last).unwrap();
         f.write(3);
         assert_eq!(read_weights(&previous).unwrap().1, f.state(1).weights);
         cut(&last);

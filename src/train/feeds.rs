@@ -48,11 +48,14 @@ impl Feeds<'_> {
         self.open(&self.setup.cases.search, Purpose::SearchPatches, span).map(Some)
     }
 
-    /// Batches of the online validation after `epoch` epochs.
-    pub fn validation(&self, epoch: u64, batches: u64) -> Result<Feed> {
+    /// Batches of the online validation after `epoch` epochs; where there are validation cases.
+    pub fn validation(&self, epoch: u64, batches: u64) -> Result<Option<Feed>> {
+        if self.setup.cases.validation.is_empty() {
+            return Ok(None);
+        }
         let skip = epoch / self.options.validate_every * batches;
         let span = Span { epochs: (0, self.options.epochs), batches, skip };
-        self.open(&self.setup.cases.validation, Purpose::ValidationPatches, span)
+        self.open(&self.setup.cases.validation, Purpose::ValidationPatches, span).map(Some)
     }
 
     fn open(&self, cases: &Cases, purpose: Purpose, span: Span) -> Result<Feed> {

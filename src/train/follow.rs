@@ -64,7 +64,7 @@ impl Follower {
     /// Shows a training as it stands, when it begins, is done or is interrupted.
     pub fn write(&mut self, overlays: Overlays, report: &mut dyn FnMut(Event)) {
         let begin = Instant::now();
-        if let Err(error) = write_report(&self.run, self.fold, overlays)
+        if let Err(error) = write_report(&self.run, self.fold, overlays, None)
             && !std::mem::replace(&mut self.failed, true)
         {
             warn("the report cannot be written; the training goes on without it", &error, report);

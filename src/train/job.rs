@@ -80,7 +80,8 @@ struct Job<'a> {
     training: Feed,
     /// Batches that judge candidates; where there is a search.
     search: Option<Feed>,
-    validation: Feed,
+    /// Batches of the online validation; where there are validation cases.
+    validation: Option<Feed>,
     validation_batches: u64,
     metrics: MetricsLog,
     policies: PolicyLog,
@@ -162,7 +163,8 @@ impl<'a> Job<'a> {
             self.write_policy()?;
             self.save(CheckpointKind::Final, self.standing.epoch)?;
         }
-        let summary = if self.options.validate { Some(self.validate(report)?) } else { None };
+        let validates = self.options.validate && !self.setup.cases.validation.is_empty();
+        let summary = if validates { Some(self.validate(report)?) } else { None };
         Ok(Trained { last, checkpoint, policy, summary })
     }
 
@@ -197,9 +199,9 @@ impl<'a> Job<'a> {
             &validation,
             &folder,
             &mut |number, name| {
-                if self.stopping() {
+                if let Some(why) = self.stopping() {
                     return Err(Error::Interrupted(format!(
-                        "interrupted in the validation, with the final weights in '{}'",
+                        "{why} in the validation, with the final weights in '{}'",
                         self.checkpoint(CheckpointKind::Final).display()
                     )));
                 }
@@ -237,8 +239,8 @@ impl<'a> Job<'a> {
             report(Event::Iteration { done, loss: iterated.loss });
             self.leave_out(report)?;
             self.count_skips(iterated)?;
-            if self.stopping() {
-                return Err(self.interrupted()?);
+            if let Some(why) = self.stopping() {
+                return Err(self.interrupted(&why)?);
             }
             if self.state_written.elapsed() >= STATE_AGE {
                 self.save_state()?;
@@ -343,15 +345,19 @@ impl<'a> Job<'a> {
         )
     }
 
-    /// Whether the user, or the time that was given, asks to stop.
-    fn stopping(&self) -> bool {
-        let late = |at: Instant| Instant::now() >= at;
-        self.stop.load(Ordering::Relaxed) || self.options.stop_at.is_some_and(late)
+    /// Why the training is to stop, where the user or the time limit asks for it: words that a job
+    /// script can tell apart.
+    fn stopping(&self) -> Option<String> {
+        if self.stop.load(Ordering::Relaxed) {
+            return Some("interrupted".into());
+        }
+        let limit = self.options.time_limit.filter(|limit| Instant::now() >= limit.at)?;
+        Some(format!("time limit reached (--max-minutes {}): stopped", limit.minutes))
     }
 
     /// Names the cases that the feeds left out; with `--strict` the first is an error.
     fn leave_out(&mut self, report: &mut dyn FnMut(Event)) -> Result<()> {
-        let feeds = [Some(&mut self.training), self.search.as_mut(), Some(&mut self.validation)];
+        let feeds = [Some(&mut self.training), self.search.as_mut(), self.validation.as_mut()];
         let found: Vec<_> = feeds.into_iter().flatten().flat_map(Feed::take_unreadable).collect();
         for (left_out, why) in found {
             let case = &left_out.case;
@@ -391,11 +397,11 @@ impl<'a> Job<'a> {
     }
 
     /// Writes what there is and makes the error that ends the run.
-    fn interrupted(&mut self) -> Result<Error> {
+    fn interrupted(&mut self, why: &str) -> Result<Error> {
         self.save_state()?;
         self.write_policy()?;
         Ok(Error::Interrupted(format!(
-            "interrupted in epoch {} after {} of {} iterations, with all that was done in '{}'",
+            "{why} in epoch {} after {} of {} iterations, with all that was done in '{}'",
             self.standing.epoch + 1,
             self.standing.iteration,
             self.options.iterations,
@@ -404,14 +410,15 @@ impl<'a> Job<'a> {
     }
 
     /// Mean loss and hard Dice of each foreground class or region over random patches of the fold's
-    /// validation cases.
+    /// validation cases; nothing where there are none.
     fn validate_online(&mut self) -> Result<(Option<f64>, Vec<Option<f64>>)> {
+        let Some(validation) = &mut self.validation else { return Ok((None, Vec::new())) };
         let session = &self.setup.trainer.session;
         let plan = &session.net.plan;
         let mut losses = Mean::default();
         let mut counts = vec![[0f64; 3]; plan.classes as usize];
         for _ in 0..self.validation_batches {
-            let batch = self.validation.next()?;
+            let batch = validation.next()?;
             let (image, labels) = plain(&batch, plan.in_channels, plan.patch);
             session.upload_validation(0, &image, &labels)?;
             let (loss, batch_counts) = session.validate()?;

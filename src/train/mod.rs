@@ -1,5 +1,6 @@
 //! The training job: cases in; weights, the learned policy and logs out.
 
+mod attributes;
 mod blueprint;
 mod epoch;
 mod event;
@@ -7,8 +8,10 @@ mod feed;
 mod feeds;
 mod follow;
 mod forecast;
+mod identity;
 mod iteration;
 mod job;
+mod made;
 mod options;
 mod parts;
 mod patch;
@@ -28,9 +31,9 @@ pub use forecast::{Rehearsal, Rehearsed};
 pub use job::Trained;
 pub use options::{
     AfterSearch, CandidateDraws, CandidateUpdates, Schedule, SearchMode, SearchOptions,
-    SearchValidation, SearchVariables, SearcherKind, TrainOptions,
+    SearchValidation, SearchVariables, SearcherKind, TimeLimit, TrainOptions,
 };
 pub use planning::{PlanFile, plan, size};
 pub use preset::{PaperTask, Preset, Recipe, folder_name};
 pub use recover::train;
-pub use setup::{fold_count, is_finished, is_trained};
+pub use setup::{check_finished, fold_count, is_finished, is_trained};

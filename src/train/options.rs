@@ -334,6 +334,15 @@ impl SearchOptions {
     }
 }
 
+/// When a training stops with a state, as if interrupted (`--max-minutes`).
+#[derive(Clone, Copy, Debug)]
+pub struct TimeLimit {
+    /// The limit as it was given.
+    pub minutes: f64,
+    /// When it is over.
+    pub at: Instant,
+}
+
 /// What to train, and on what.
 #[derive(Clone, Debug, Serialize)]
 pub struct TrainOptions {
@@ -401,7 +410,7 @@ pub struct TrainOptions {
     pub strict: bool,
     /// When to stop with a state, as if interrupted.
     #[serde(skip)]
-    pub stop_at: Option<Instant>,
+    pub time_limit: Option<TimeLimit>,
     /// Which adapter.
     #[serde(skip)]
     pub adapter: AdapterChoice,
@@ -453,7 +462,7 @@ impl TrainOptions {
             threads: 0,
             host_memory_bytes: None,
             strict: false,
-            stop_at: None,
+            time_limit: None,
             adapter: AdapterChoice::default(),
             tune_seconds: None,
             checked_shaders: false,

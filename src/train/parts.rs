@@ -5,12 +5,30 @@ use crate::data::dataset::Dataset;
 use crate::data::patients::{Patients, patients};
 use crate::data::split::{self, Fold};
 use crate::error::{Error, Result};
+use crate::run::FoldId;
 
 /// The folds of the file that the options name, else the data set's own.
 pub(super) fn folds(options: &TrainOptions, dataset: &Dataset) -> Result<Vec<Fold>> {
     match &options.splits {
         Some(path) => split::folds_from(path, &dataset.labelled_names()),
         None => split::folds(dataset),
+    }
+}
+
+/// The cases of the options' fold.
+///
+/// # Errors
+/// [`Error::Usage`] where the split lacks the fold.
+pub(super) fn fold_of(options: &TrainOptions, dataset: &Dataset, split: &[Fold]) -> Result<Fold> {
+    match options.fold {
+        FoldId::Full => Ok(split::full(dataset.labelled_names())),
+        FoldId::Number(number) => split.get(number).cloned().ok_or_else(|| {
+            Error::Usage(format!(
+                "--fold {number} does not exist; use 0 to {}, all for each of them, or full for \
+                 one network on all cases",
+                split.len() - 1
+            ))
+        }),
     }
 }
 

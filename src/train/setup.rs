@@ -3,17 +3,19 @@
 use super::blueprint::Blueprint;
 use super::event::Event;
 use super::feed::Drawing;
+use super::identity::{self, Identity, digests_of};
 use super::iteration::Trainer;
-use super::options::{SearchValidation, TrainOptions};
-use super::parts::{FoldParts, fold_parts, folds};
+use super::made::MadeFolders;
+use super::options::{SearchValidation, SearcherKind, TrainOptions};
+use super::parts::{FoldParts, fold_of, fold_parts, folds};
 use super::planning::{Wanted, check_patch};
 use super::session::Session;
-use super::state::{Conditions, Start};
+use super::state::{Conditions, Start, file_digests};
 use crate::augment::record::is_dummy_2d;
 use crate::crash;
 use crate::data::dataset::Dataset;
 use crate::data::patients::patients;
-use crate::data::preprocess::{PrepareOptions, PreparedCase, prepare};
+use crate::data::preprocess::{Content, PrepareOptions, Prepared, PreparedCase, contents, prepare};
 use crate::data::split::{self, Fold};
 use crate::data::{Axes, check};
 use crate::error::{Error, Result};
@@ -22,7 +24,7 @@ use crate::gpu::Gpu;
 use crate::nn::tuning;
 use crate::numbers::{counted, edges};
 use crate::phase::Phase;
-use crate::run::{CONFIG_VERSION, CheckpointKind, DatasetSummary, RunConfig, RunLock};
+use crate::run::{CONFIG_VERSION, CheckpointKind, FoundState, RunConfig, RunLock};
 use crate::run::{checkpoint_path, fold_folder, state_paths};
 use crate::search::space::Space;
 use std::collections::BTreeMap;
@@ -64,91 +66,62 @@ pub(super) struct Setup {
 }
 
 impl Setup {
-    /// Opens the device, reads and prepares the data set, writes `config.json`.
+    /// Reads the data set, holds it and the options against the run's records, opens the device,
+    /// prepares the cases, and records what is trained. Nothing is written into the run's folder
+    /// before all of this is accepted.
     ///
     /// # Errors
-    /// As its parts and [`Start::find`]; [`Error::Input`] when the run folder holds another run.
+    /// As its parts, [`Identity::check`] and [`Start::find`].
     pub fn new(options: &TrainOptions, report: &mut dyn FnMut(Event)) -> Result<Self> {
         options.check()?;
         let (searcher, space) = options.search.build()?;
-        let dataset = Dataset::open(&options.dataset)?;
-        let patients = patients(&dataset.dir, &dataset.labelled_names())?;
-        let folds = folds(options, &dataset)?;
-        let fold = folds
-            .get(match options.fold {
-                crate::run::FoldId::Number(n) => n,
-                _ => usize::MAX,
-            })
-            .ok_or_else(|| {
-                Error::Usage(format!(
-                    "--fold {} does not exist; use 0 to {}",
-                    options.fold,
-                    folds.len() - 1
-                ))
-            })?;
         let searching = searcher.learns();
-        let parts = fold_parts(fold, patients.as_ref(), options, searching)?;
+        let dataset = Dataset::open(&options.dataset)?;
+        warn_of_doubts(options, &dataset, report)?;
+        let patients = patients(&dataset.dir, &dataset.labelled_names())?;
+        let split = folds(options, &dataset)?;
+        for sentence in patients.iter().flat_map(|p| split::patient_leaks(&split, p)) {
+            report(Event::Note(&format!("warning: {sentence}")));
+        }
+        let fold = fold_of(options, &dataset, &split)?;
+        let parts = fold_parts(&fold, patients.as_ref(), options, searching)?;
+        if fold.val.is_empty() {
+            report(Event::Note(&format!(
+                "fold {} trains on {} cases and has no validation cases: no Dice is measured, there \
+                 is no checkpoint_best, and the final weights are the result",
+                options.fold,
+                fold.train.len()
+            )));
+        }
+        let digests = file_digests(&space, searcher.as_ref())?;
+        let identity = Identity::new(options, &dataset, &split, digests)?;
+        identity.check(None)?;
+        if !options.resume {
+            Start::refuse_again(options)?;
+        }
         // Before any case is read and anything is written, so that a wrong device leaves nothing
         // behind.
         report(Event::Begin(Phase::Testing));
         let (mut gpu, variant) = tuning::open(&options.adapter, options.checked_shaders)?;
-        for remark in &dataset.remarks {
-            report(Event::Note(&remark.line()));
-        }
-        let settled = |kind: check::Kind| match kind {
-            check::Kind::Orientation => options.reorient || dataset.reorient,
-            // Who names the axes has thought of the sides.
-            check::Kind::Sides => options.mirror != Axes::ALL || searcher.name() == "none",
-            _ => false,
-        };
-        for (kind, sentence) in check::quick(&dataset)? {
-            if !settled(kind) {
-                report(Event::Note(&format!("warning: {sentence}")));
-            }
-        }
         check_patch(options, &dataset, gpu.caps(), variant, searching)?;
-        for sentence in patients.iter().flat_map(|p| split::patient_leaks(&folds, p)) {
-            report(Event::Note(&format!("warning: {sentence}")));
-        }
+        let contents = contents(&dataset, &dataset.cases, options.threads, &mut |p| {
+            report(Event::Preparing(p))
+        })?;
+        let files = digests_of(&dataset, &contents);
+        identity.check(Some(&files))?;
         let folder = fold_folder(&options.out, options.fold);
-        files::create_folder(&folder)?;
+        let made = MadeFolders::create(&options.out, options.fold)?;
         let lock = RunLock::acquire(&folder, &mut |s| report(Event::Note(s)))?;
-        files::remove_unfinished(&folder)?;
         let states = state_paths(&options.out, options.fold);
         crash::note(|facts| facts.states = states.to_vec());
         let start = Start::find(options, report)?;
-        let (count, name) = (dataset.cases.len(), &dataset.name);
-        report(Event::Note(&format!("preparing {count} cases of {name}")));
-        let how = PrepareOptions {
-            threads: options.threads,
-            spacing_mm: options.spacing_mm,
-            reorient: options.reorient || dataset.reorient,
-            cache: Some(options.cache.clone().unwrap_or_else(|| options.out.join("cache"))),
-            memory_bytes: options.host_memory_bytes,
-        };
-        let prepared =
-            prepare(&dataset, &dataset.cases, &how, &mut |p| report(Event::Preparing(p)))?;
-        if !prepared.remade.is_empty() {
-            report(Event::Note(&format!(
-                "warning: files in the cache were damaged and are made again: {}",
-                prepared.remade.join(", ")
-            )));
-        }
-        let constant: Vec<&String> =
-            prepared.cases.iter().filter_map(|c| c.constant.as_ref()).collect();
-        if let [first, rest @ ..] = constant.as_slice() {
-            let more = match rest.len() {
-                0 => String::new(),
-                n => format!(" ({} alike)", counted(n, "more file")),
-            };
-            report(Event::Note(&format!("warning: {first}{more}")));
-        }
+        let prepared = prepare_cases(options, &dataset, contents, report)?;
         let mut orientations = BTreeMap::new();
         for case in &prepared.cases {
             *orientations.entry(case.origin.header.orientation().to_string()).or_insert(0) += 1;
         }
         let preprocessing = prepared.preprocessing;
-        let cases = fold_cases(prepared.cases, fold, &parts);
+        let cases = fold_cases(prepared.cases, &fold, &parts);
         report(Event::Note(&format!(
             "{} training and {} validation cases, {}, voxels of {} mm (z, y, x)",
             cases.train.len(),
@@ -171,12 +144,7 @@ impl Setup {
             program: crate::VERSION.into(),
             adapter: gpu.name().into(),
             driver: gpu.driver().into(),
-            dataset: DatasetSummary {
-                name: dataset.name.clone(),
-                dir: options.dataset.clone(),
-                channels: dataset.modalities.clone(),
-                labels: dataset.labels.clone(),
-            },
+            dataset: identity::summary(options, &dataset),
             preprocessing,
             plan: plan.clone(),
             mirror,
@@ -186,16 +154,14 @@ impl Setup {
             training: serde_json::to_value(options)
                 .map_err(|e| Error::Input(format!("the flags cannot be recorded: {e}")))?,
             orientations,
-            split: folds.clone(),
+            split: split.clone(),
+            data_folder: std::path::absolute(&options.dataset).ok(),
+            cases: files,
+            digests: identity.digests().clone(),
         };
-        let conditions =
-            Conditions::new(options, &config, fold, &cases, &space, searcher.as_ref())?;
+        let conditions = Conditions::new(options, &config, &fold, &cases)?;
         start.check(&conditions, &plan, report)?;
-        check_config(&config, options)?;
-        // What is trained already keeps the flags that it was trained with.
-        if !matches!(start, Start::Finished { .. }) {
-            config.write(&options.out)?;
-        }
+        identity.check_plan(&plan, &config.preprocessing)?;
         let (lambda, updates) = (options.search.lambda, options.search.updates);
         let drawing = Drawing {
             seed: options.seed,
@@ -210,6 +176,8 @@ impl Setup {
         };
         report(Event::Begin(Phase::Compiling));
         let session = Session::open(gpu, blueprint, options.seed, options.clip)?;
+        record(options, &identity, &config, &start, report)?;
+        made.keep();
         let trainer =
             Trainer { session, searcher, drawing, lambda, updates, settled: false, iterations: 0 };
         Ok(Setup {
@@ -224,6 +192,100 @@ impl Setup {
             _lock: lock,
         })
     }
+}
+
+/// Reports what is doubtful about a data set, by its headers.
+fn warn_of_doubts(
+    options: &TrainOptions,
+    dataset: &Dataset,
+    report: &mut dyn FnMut(Event),
+) -> Result<()> {
+    for remark in &dataset.remarks {
+        report(Event::Note(&remark.line()));
+    }
+    let settled = |kind: check::Kind| match kind {
+        check::Kind::Orientation => options.reorient || dataset.reorient,
+        // Who names the axes has thought of the sides.
+        check::Kind::Sides => {
+            options.mirror != Axes::ALL || options.search.searcher == SearcherKind::None
+        }
+        _ => false,
+    };
+    for (kind, sentence) in check::quick(dataset)? {
+        if !settled(kind) {
+            report(Event::Note(&format!("warning: {sentence}")));
+        }
+    }
+    Ok(())
+}
+
+/// Prepares the cases, or reads them from the cache.
+fn prepare_cases(
+    options: &TrainOptions,
+    dataset: &Dataset,
+    contents: Vec<Content>,
+    report: &mut dyn FnMut(Event),
+) -> Result<Prepared> {
+    let (count, name) = (dataset.cases.len(), &dataset.name);
+    report(Event::Note(&format!("preparing {count} cases of {name}")));
+    let how = PrepareOptions {
+        threads: options.threads,
+        spacing_mm: options.spacing_mm,
+        reorient: options.reorient || dataset.reorient,
+        cache: Some(options.cache.clone().unwrap_or_else(|| options.out.join("cache"))),
+        memory_bytes: options.host_memory_bytes,
+        contents: Some(contents),
+    };
+    let prepared = prepare(dataset, &dataset.cases, &how, &mut |p| report(Event::Preparing(p)))?;
+    if !prepared.remade.is_empty() {
+        report(Event::Note(&format!(
+            "warning: damaged files in the cache are replaced: {}",
+            prepared.remade.join(", ")
+        )));
+    }
+    let constant: Vec<&String> =
+        prepared.cases.iter().filter_map(|c| c.constant.as_ref()).collect();
+    if let [first, rest @ ..] = constant.as_slice() {
+        let more = match rest.len() {
+            0 => String::new(),
+            n => format!(" ({} alike)", counted(n, "more file")),
+        };
+        report(Event::Note(&format!("warning: {first}{more}")));
+    }
+    Ok(prepared)
+}
+
+/// Records what is trained in the fold's folder, and in the run's where no other fold has done so.
+/// What is trained already keeps its record.
+fn record(
+    options: &TrainOptions,
+    identity: &Identity,
+    config: &RunConfig,
+    start: &Start,
+    report: &mut dyn FnMut(Event),
+) -> Result<()> {
+    let (run, fold) = (&options.out, options.fold);
+    if !matches!(start, Start::Finished { .. }) {
+        // Two folds that begin at the same time must not miss each other.
+        let _lock = RunLock::acquire(run, &mut |s| report(Event::Note(s)))?;
+        identity.check(Some(&config.cases))?;
+        identity.check_plan(&config.plan, &config.preprocessing)?;
+        let mut config = config.clone();
+        if matches!(start, Start::Interrupted(_)) && RunConfig::fold_path(run, fold).is_file() {
+            let before = RunConfig::of_fold(run, fold)?;
+            // Where it began; the data set may have moved since.
+            (config.program, config.adapter, config.driver) =
+                (before.program, before.adapter, before.driver);
+        }
+        config.write_fold(run, fold)?;
+        if !identity.is_shared()? || !RunConfig::path(run).is_file() {
+            config.write(run)?;
+        }
+    }
+    if let Some(damaged) = start.damaged() {
+        FoundState::set_damaged_aside(damaged)?;
+    }
+    files::remove_unfinished(&fold_folder(run, fold))
 }
 
 /// Times the tiles of the blueprint's network where that is wanted; true where some were chosen.
@@ -271,10 +333,31 @@ pub fn is_trained(options: &TrainOptions) -> bool {
     checkpoint_path(&options.out, options.fold, CheckpointKind::Final).exists()
 }
 
-/// Whether the options' fold is trained, and validated where that is wanted.
+/// Whether the options' fold is trained, and validated where that is wanted and possible.
 pub fn is_finished(options: &TrainOptions) -> bool {
-    let summary = fold_folder(&options.out, options.fold).join("validation/summary.json");
-    is_trained(options) && (!options.validate || summary.exists())
+    let (run, fold) = (&options.out, options.fold);
+    let summary = fold_folder(run, fold).join("validation/summary.json");
+    let validates = || {
+        let record = RunConfig::of_fold(run, fold).ok().and_then(|record| record.fold(fold));
+        record.is_none_or(|fold| !fold.val.is_empty())
+    };
+    is_trained(options) && (!options.validate || summary.exists() || !validates())
+}
+
+/// Holds the options against what a finished fold was trained with, and on which cases, from
+/// headers and names alone.
+///
+/// # Errors
+/// [`Error::Usage`] where flags differ, [`Error::Input`] where the cases, labels or folds do; as
+/// opening the data set and its split.
+pub fn check_finished(options: &TrainOptions) -> Result<()> {
+    options.check()?;
+    let (searcher, space) = options.search.build()?;
+    let dataset = Dataset::open(&options.dataset)?;
+    let split = folds(options, &dataset)?;
+    fold_of(options, &dataset, &split)?;
+    let digests = file_digests(&space, searcher.as_ref())?;
+    Identity::new(options, &dataset, &split, digests)?.check(None)
 }
 
 /// Sorts prepared cases by their part in the fold; cases in neither half are left out.
@@ -295,24 +378,4 @@ fn fold_cases(prepared: Vec<PreparedCase>, fold: &Fold, parts: &FoldParts) -> Fo
 fn references(dataset: &Dataset, cases: &[Arc<PreparedCase>]) -> Result<Vec<PathBuf>> {
     let names: Vec<String> = cases.iter().map(|c| c.name.clone()).collect();
     Ok(dataset.select(&names)?.into_iter().filter_map(|c| c.label).collect())
-}
-
-/// Holds a configuration against that of the folds trained before.
-fn check_config(config: &RunConfig, options: &TrainOptions) -> Result<()> {
-    let path = RunConfig::path(&options.out);
-    if !path.exists() {
-        return Ok(());
-    }
-    let earlier = RunConfig::read(&options.out)?;
-    let same = earlier.plan == config.plan
-        && earlier.preprocessing == config.preprocessing
-        && earlier.dataset.labels == config.dataset.labels
-        && earlier.mirror == config.mirror;
-    match same {
-        true => Ok(()),
-        false => Err(Error::Input(format!(
-            "'{}' is of a run with other data or another network; give another --out",
-            path.display()
-        ))),
-    }
 }

@@ -1,9 +1,11 @@
 //! Where a training stands, and what must be as it was for it to go on.
 
+use super::attributes::{Options, differing_flags, options_of};
 use super::epoch::{DiceAverage, Tally};
 use super::event::Event;
 use super::feed::LeftOut;
-use super::options::{Schedule, SearcherKind, TrainOptions};
+use super::identity::{SPACE, refuse};
+use super::options::{Schedule, TrainOptions};
 use super::plateau::Plateau;
 use super::setup::FoldCases;
 use crate::data::split::Fold;
@@ -16,69 +18,7 @@ use crate::search::space::Space;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
-use std::path::PathBuf;
-
-/// Options that change nothing about the result, or whose content is compared instead.
-const FREE: [&str; 15] = [
-    "cache",
-    "checked_shaders",
-    "dataset",
-    "fold",
-    "host_memory_bytes",
-    "memory_bytes",
-    "out",
-    "preset",
-    "recompute",
-    "search.policy",
-    "search.space",
-    "splits",
-    "strict",
-    "threads",
-    "validate",
-];
-
-/// Options whose flags have other names.
-const FLAGS: [(&str, &str); 19] = [
-    ("batch", "--batch-size"),
-    ("interpolation.image", "--interpolation"),
-    ("interpolation.labels", "--label-interpolation"),
-    ("learning_rate", "--lr"),
-    ("mirror", "mirroring, by --no-mirror or --mirror-axes"),
-    ("search.after", "--after-search"),
-    ("search.batches", "--search-batches"),
-    ("search.draws", "--candidate-draws"),
-    ("search.every", "--search-every"),
-    ("search.init", "--search-init"),
-    ("search.mode", "--search-mode"),
-    ("search.share", "--search-share"),
-    ("search.step", "--search-step"),
-    ("search.until", "--search-until"),
-    ("search.updates", "--candidate-updates"),
-    ("search.validation", "--search-val"),
-    ("search.variables", "--searcher-variables"),
-    ("spacing_mm", "--spacing"),
-    ("validate_every", "--val-every"),
-];
-
-/// Options that the states of earlier versions lack, and, as JSON, what those versions did.
-const ADDED: [(&str, &str); 4] = [
-    ("accumulate", "false"),
-    ("search.after", "\"distribution\""),
-    ("search.draws", "\"own\""),
-    ("search.step", "1.0"),
-];
-
-/// Options that only a searcher that learns heeds.
-const SEARCHING: [&str; 8] = [
-    "search.after",
-    "search.batches",
-    "search.every",
-    "search.init",
-    "search.mode",
-    "search.share",
-    "search.until",
-    "search.validation",
-];
+use std::path::{Path, PathBuf};
 
 /// Where a training stands.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -125,8 +65,8 @@ impl Standing {
 /// What must be as it was for a training to go on to the same result.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Conditions {
-    /// Options that change the result, by name.
-    options: BTreeMap<String, Value>,
+    /// The options.
+    options: Options,
     /// Digests of what the options lead to, by what it is called in a message.
     digests: BTreeMap<String, String>,
     program: String,
@@ -152,6 +92,8 @@ pub(super) struct Interrupted {
     pub moments: Vec<(String, Vec<f32>)>,
     plan: NetworkPlan,
     path: PathBuf,
+    /// The latest state, where it is damaged and this is the one before it.
+    damaged: Option<PathBuf>,
 }
 
 /// Where a training begins.
@@ -173,23 +115,11 @@ impl Start {
     /// where no state is usable; [`Error::Usage`] where flags differ from the state's.
     pub fn find(options: &TrainOptions, report: &mut dyn FnMut(Event)) -> Result<Self> {
         let (run, fold) = (&options.out, options.fold);
-        let finished = checkpoint_path(run, fold, CheckpointKind::Final);
         if !options.resume {
-            if finished.exists() {
-                return Err(Error::Input(format!(
-                    "'{}' exists: this fold is trained already; give another --out or --fold",
-                    finished.display()
-                )));
-            }
-            return match state_paths(run, fold).into_iter().find(|path| path.exists()) {
-                None => Ok(Start::Anew),
-                Some(state) => Err(Error::Input(format!(
-                    "'{}' is of a training that was interrupted; go on with --resume, or give \
-                     another --out",
-                    state.display()
-                ))),
-            };
+            Self::refuse_again(options)?;
+            return Ok(Start::Anew);
         }
+        let finished = checkpoint_path(run, fold, CheckpointKind::Final);
         let interrupted = Interrupted::find(options, report);
         if finished.exists() {
             return match interrupted {
@@ -213,6 +143,37 @@ impl Start {
                 )));
                 Ok(Start::Anew)
             }
+        }
+    }
+
+    /// Refuses to begin a fold that has been trained, wholly or in part.
+    ///
+    /// # Errors
+    /// [`Error::Input`] naming its weights or its state.
+    pub fn refuse_again(options: &TrainOptions) -> Result<()> {
+        let (run, fold) = (&options.out, options.fold);
+        let finished = checkpoint_path(run, fold, CheckpointKind::Final);
+        if finished.exists() {
+            return Err(Error::Input(format!(
+                "'{}' exists: this fold is trained already; give another --out or --fold",
+                finished.display()
+            )));
+        }
+        match state_paths(run, fold).into_iter().find(|path| path.exists()) {
+            None => Ok(()),
+            Some(state) => Err(Error::Input(format!(
+                "'{}' is of a training that was interrupted; resume it with --resume, or give \
+                 another --out",
+                state.display()
+            ))),
+        }
+    }
+
+    /// The damaged latest state, where the one before it is taken.
+    pub fn damaged(&self) -> Option<&Path> {
+        match self {
+            Start::Interrupted(interrupted) => interrupted.damaged.as_deref(),
+            _ => None,
         }
     }
 
@@ -281,7 +242,7 @@ impl Interrupted {
         let Some(found) = find_state(&options.out, options.fold, &mut note)? else {
             return Ok(None);
         };
-        let FoundState { net, state, path } = found;
+        let FoundState { net, state, path, damaged } = found;
         let State { weights, moments, record } = state;
         let record: Record = serde_json::from_str(&record).map_err(|e| {
             Error::Input(format!(
@@ -289,7 +250,7 @@ impl Interrupted {
                 path.display()
             ))
         })?;
-        let interrupted = Interrupted { record, weights, moments, plan: net.plan, path };
+        let interrupted = Interrupted { record, weights, moments, plan: net.plan, path, damaged };
         interrupted.check_options(options)?;
         let Standing { epoch, iteration, .. } = interrupted.record.standing;
         if epoch > options.epochs || iteration > options.iterations {
@@ -304,37 +265,8 @@ impl Interrupted {
 
     fn check_options(&self, options: &TrainOptions) -> Result<()> {
         let before = &self.record.conditions.options;
-        let now = compared(options)?;
-        let names = before.keys().chain(now.keys().filter(|name| !before.contains_key(*name)));
-        let heeded = |name: &&String| match options.search.searcher {
-            SearcherKind::Asng | SearcherKind::Sng => true,
-            searcher => {
-                name.as_str() != "search.step"
-                    && (searcher.learns() || !SEARCHING.contains(&name.as_str()))
-            }
-        };
-        let value = |of: &BTreeMap<String, Value>, name: &str| {
-            of.get(name).filter(|v| !v.is_null()).map_or("not given".into(), Value::to_string)
-        };
-        let value_then = |name: &str| match ADDED.iter().find(|(added, _)| *added == name) {
-            Some((_, json)) if !before.contains_key(name) => (*json).to_owned(),
-            _ => value(before, name),
-        };
-        let differences: Vec<String> = names
-            .filter(heeded)
-            .map(|name| (name, value_then(name), value(&now, name)))
-            .filter(|(_, before, now)| before != now)
-            .map(|(name, before, now)| format!("{} ({before} then, {now} now)", flag(name)))
-            .collect();
-        if differences.is_empty() {
-            return Ok(());
-        }
-        Err(Error::Usage(format!(
-            "'{}' is of a training with other flags: {}; resume with the flags that it began with, \
-             or give another --out",
-            self.path.display(),
-            differences.join(", ")
-        )))
+        let flags = differing_flags(before, &options_of(options)?, &self.plan)?;
+        refuse(options, options.fold, &flags, &[])
     }
 }
 
@@ -348,35 +280,58 @@ impl Conditions {
         config: &RunConfig,
         fold: &Fold,
         cases: &FoldCases,
-        space: &Space,
-        searcher: &dyn Searcher,
     ) -> Result<Self> {
         let names = |of: &[std::sync::Arc<crate::data::PreparedCase>]| -> Vec<String> {
             of.iter().map(|case| case.name.clone()).collect()
         };
-        let dataset = &config.dataset;
-        // A searcher that learns has moved from where its flags put it.
-        let policy = (!searcher.learns()).then(|| (searcher.theta(), searcher.policy()));
-        // As in states of earlier versions, which have labels 0, 1, 2... alone.
-        let data = match dataset.labels.is_plain() {
-            true => digest(&(&dataset.name, &dataset.channels, dataset.labels.names())),
-            false => digest(&(&dataset.name, &dataset.channels, &dataset.labels)),
-        };
-        let digests = [
-            ("the data set", data?),
-            ("the split of the cases", digest(&(fold, names(&cases.weights)))?),
-            ("the preparation of the cases", digest(&config.preprocessing)?),
-            ("the policy space of --space", digest(space)?),
-            ("the policy of --policy", digest(&policy)?),
-        ];
+        let mut digests = config.digests.clone();
+        digests.extend(
+            [
+                ("the split of the cases", digest(&(fold, names(&cases.weights)))?),
+                ("the preparation of the cases", digest(&config.preprocessing)?),
+                ("the content of the cases", digest(&config.cases)?),
+            ]
+            .map(|(what, digest)| (what.to_owned(), digest)),
+        );
+        // In states of earlier versions, which have no records of folds and know no other labels than
+        // 0, 1, 2...
+        if !RunConfig::fold_path(&options.out, options.fold).is_file() {
+            let dataset = &config.dataset;
+            let data = match dataset.labels.is_plain() {
+                true => digest(&(&dataset.name, &dataset.channels, dataset.labels.names())),
+                false => digest(&(&dataset.name, &dataset.channels, &dataset.labels)),
+            };
+            digests.insert("the data set".into(), data?);
+        }
         Ok(Conditions {
-            options: compared(options)?,
-            digests: digests.into_iter().map(|(what, digest)| (what.to_owned(), digest)).collect(),
+            options: options_of(options)?,
+            digests,
             program: config.program.clone(),
             adapter: config.adapter.clone(),
             driver: config.driver.clone(),
         })
     }
+}
+
+/// Digests of what flags name by a file, by what it is called in messages. `searcher`: as its flags
+/// make it, before it has learned.
+///
+/// # Errors
+/// [`Error::Input`] where something cannot be written as JSON.
+pub(super) fn file_digests(
+    space: &Space,
+    searcher: &dyn Searcher,
+) -> Result<BTreeMap<String, String>> {
+    let learns = searcher.learns();
+    let digests = [
+        (SPACE, digest(space)?),
+        ("the policy of --policy", {
+            let policy = (!learns).then(|| (searcher.theta(), searcher.policy()));
+            digest(&policy)?
+        }),
+        ("the start of --search-init", digest(&learns.then(|| searcher.theta()))?),
+    ];
+    Ok(digests.into_iter().map(|(what, digest)| (what.to_owned(), digest)).collect())
 }
 
 /// BLAKE3 of a value's JSON.
@@ -385,49 +340,18 @@ fn digest(value: &impl Serialize) -> Result<String> {
     Ok(blake3::hash(&json).to_hex().to_string())
 }
 
-/// The options that must not change, by name; those of the search as `search.NAME`.
-fn compared(options: &TrainOptions) -> Result<BTreeMap<String, Value>> {
-    let Value::Object(all) = serde_json::to_value(options).map_err(unwritable)? else {
-        return Ok(BTreeMap::new());
-    };
-    let mut flat = BTreeMap::new();
-    for (name, value) in all {
-        match value {
-            Value::Object(inner) => {
-                flat.extend(inner.into_iter().map(|(part, v)| (format!("{name}.{part}"), v)));
-            }
-            value => {
-                flat.insert(name, value);
-            }
-        }
-    }
-    flat.retain(|name, _| !FREE.contains(&name.as_str()));
-    Ok(flat)
-}
-
 fn unwritable(error: serde_json::Error) -> Error {
     Error::Input(format!("the training's conditions cannot be recorded: {error}"))
 }
 
-/// The flag that sets an option.
-fn flag(option: &str) -> String {
-    match FLAGS.iter().find(|(name, _)| *name == option) {
-        Some((_, flag)) => (*flag).to_owned(),
-        None => {
-            let name = option.rsplit('.').next().unwrap_or(option);
-            format!("--{}", name.replace('_', "-"))
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::super::options::{SearchOptions, example};
+    use super::super::options::example;
     use super::*;
 
     fn interrupted(options: &TrainOptions) -> Interrupted {
         let conditions = Conditions {
-            options: compared(options).unwrap(),
+            options: options_of(options).unwrap(),
             digests: BTreeMap::new(),
             program: String::new(),
             adapter: String::new(),
@@ -437,78 +361,17 @@ mod tests {
         let record = Record { standing, steps: 0, searcher: Value::Null, conditions };
         let plan = NetworkPlan::from_spacing(1, 2, 4, [16; 3], 1, [1.0; 3], 2);
         let (weights, moments, path) = (Vec::new(), Vec::new(), "state".into());
-        Interrupted { record, weights, moments, plan, path }
+        Interrupted { record, weights, moments, plan, path, damaged: None }
     }
 
     #[test]
-    fn flags_that_change_the_result_are_named_and_others_are_free() {
+    fn flags_that_differ_from_the_state_are_refused() {
         let before = interrupted(&example());
-        let free = TrainOptions {
-            out: "elsewhere".into(),
-            dataset: "moved".into(),
-            cache: Some("cache".into()),
-            threads: 7,
-            validate: true,
-            ..example()
-        };
-        before.check_options(&free).unwrap();
-        let mut every = example();
-        every.search.every = 2;
-        let wrong = [
-            (TrainOptions { learning_rate: 0.5, ..example() }, "--lr (0.001 then, 0.5 now)"),
-            (TrainOptions { epochs: 9, ..example() }, "--epochs (1 then, 9 now)"),
-            (TrainOptions { patch: None, ..example() }, "--patch ([16,16,16] then, not given now)"),
-            (TrainOptions { mirror: crate::data::Axes::NONE, ..example() }, "--no-mirror"),
-            (every, "--search-every (1 then, 2 now)"),
-        ];
-        for (options, word) in wrong {
-            let error = before.check_options(&options).unwrap_err();
-            assert_eq!(error.exit_code(), 2);
-            assert!(error.to_string().contains(word), "{error}");
-        }
-    }
-
-    #[test]
-    fn options_that_a_state_lacks_are_what_its_version_did() {
-        let earlier = |options: &TrainOptions| {
-            let mut before = interrupted(options);
-            before.record.conditions.options.retain(|name, _| ADDED.iter().all(|(a, _)| a != name));
-            before
-        };
-        earlier(&example()).check_options(&example()).unwrap();
-        let now = TrainOptions { accumulate: true, ..example() };
-        let error = earlier(&example()).check_options(&now).unwrap_err().to_string();
-        assert!(error.contains("--accumulate (false then, true now)"), "{error}");
-    }
-
-    #[test]
-    fn options_that_the_searcher_does_not_heed_may_differ() {
-        let of = |searcher, search: SearchOptions| TrainOptions {
-            search: SearchOptions { searcher, ..search },
-            ..example()
-        };
-        let (then, now) = (SearchOptions::paper(), SearchOptions::careful());
-        let now = SearchOptions { updates: then.updates, draws: then.draws, ..now };
-        let check = |searcher| {
-            interrupted(&of(searcher, then.clone())).check_options(&of(searcher, now.clone()))
-        };
-        check(SearcherKind::None).unwrap();
-        check(SearcherKind::Trivial).unwrap();
-        let reinforce = check(SearcherKind::Reinforce).unwrap_err().to_string();
-        assert!(reinforce.contains("--search-every") && !reinforce.contains("--search-step"));
-        assert!(check(SearcherKind::Asng).unwrap_err().to_string().contains("--search-step"));
-    }
-
-    #[test]
-    fn every_named_option_exists() {
-        let all = serde_json::to_value(example()).unwrap();
-        let added = ADDED.map(|(name, _)| name);
-        for name in
-            FREE.into_iter().chain(FLAGS.map(|(name, _)| name)).chain(SEARCHING).chain(added)
-        {
-            let path = format!("/{}", name.replace('.', "/"));
-            assert!(all.pointer(&path).is_some(), "{name}");
-        }
+        before.check_options(&TrainOptions { threads: 7, ..example() }).unwrap();
+        let error = before.check_options(&TrainOptions { epochs: 9, ..example() }).unwrap_err();
+        assert_eq!(error.exit_code(), 2);
+        let text = error.to_string();
+        assert!(text.contains("was trained with --epochs 1; this has --epochs 9"), "{text}");
     }
 
     #[test]

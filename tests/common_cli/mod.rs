@@ -141,6 +141,9 @@ pub fn run_folder(run: &Path, data: &Path, folds: &[usize], patch: [u32; 3]) -> 
             .map(|case| (case.origin.header.orientation().to_string(), 1))
             .collect(),
         split: Vec::new(),
+        data_folder: None,
+        cases: Default::default(),
+        digests: Default::default(),
     };
     std::fs::create_dir_all(run).unwrap();
     config.write(run).unwrap();

@@ -9,7 +9,7 @@ use crate::data::Axes;
 use crate::error::Result;
 use crate::files;
 use crate::ops::warp::Interpolation;
-use crate::run::RunConfig;
+use crate::run::policy_config;
 use crate::search::export::{ExportOptions, Library, python};
 use clap::builder::{PossibleValue, StringValueParser, TypedValueParser};
 use std::ffi::OsStr;
@@ -65,13 +65,13 @@ impl TypedValueParser for LibraryParser {
 
 impl Export {
     pub(super) fn run(&self) -> Result<()> {
-        let (_, mut file) = self.source.read()?;
+        let (path, mut file) = self.source.read()?;
         if self.most_probable {
             file.theta = None;
         }
         // A run knows more than its policy.json; a file alone stands for the usual training.
         let config = match self.source.source.is_dir() {
-            true => Some(RunConfig::read(&self.source.source)?),
+            true => Some(policy_config(&self.source.source, &path)?),
             false => None,
         };
         let preprocessing = config.as_ref().map(|c| &c.preprocessing);

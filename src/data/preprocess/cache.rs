@@ -22,16 +22,51 @@ const VERSION: u32 = 3;
 /// Digits of the hash in a file's name.
 const DIGITS: usize = 24;
 
-/// Hash of the content of all of a case's files.
-pub(super) fn content(case: &Case) -> Result<blake3::Hash> {
-    let mut hasher = blake3::Hasher::new();
-    for path in case.images.iter().chain(&case.label).flat_map(|p| nifti::files_of(p)) {
-        let mut file = std::fs::File::open(&path).map_err(|e| Error::io("read", &path, e))?;
-        let mut one = blake3::Hasher::new();
-        std::io::copy(&mut file, &mut one).map_err(|e| Error::io("read", &path, e))?;
-        hasher.update(one.finalize().as_bytes());
+/// Hashes (BLAKE3) of the content of a case's files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Content {
+    /// Of all files.
+    all: blake3::Hash,
+    /// Of the image files alone.
+    images: blake3::Hash,
+    /// Of the files of the label map alone.
+    label: blake3::Hash,
+}
+
+/// [`Content`] for a file: the first hexadecimal digits of each hash.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CaseDigest {
+    /// Of the image files.
+    pub image: String,
+    /// Of the files of the label map.
+    pub label: String,
+}
+
+impl Content {
+    /// Reads all files of a case.
+    pub(super) fn of(case: &Case) -> Result<Self> {
+        let [mut all, mut images, mut label] = [(); 3].map(|()| blake3::Hasher::new());
+        let parts = [(&case.images[..], &mut images), (case.label.as_slice(), &mut label)];
+        for (paths, part) in parts {
+            for path in paths.iter().flat_map(|p| nifti::files_of(p)) {
+                let mut file =
+                    std::fs::File::open(&path).map_err(|e| Error::io("read", &path, e))?;
+                let mut one = blake3::Hasher::new();
+                std::io::copy(&mut file, &mut one).map_err(|e| Error::io("read", &path, e))?;
+                let one = one.finalize();
+                all.update(one.as_bytes());
+                part.update(one.as_bytes());
+            }
+        }
+        let [all, images, label] = [all, images, label].map(|hasher| hasher.finalize());
+        Ok(Content { all, images, label })
     }
-    Ok(hasher.finalize())
+
+    /// What a run records of it.
+    pub fn digest(&self) -> CaseDigest {
+        let digits = |hash: &blake3::Hash| hash.to_hex()[..DIGITS].to_owned();
+        CaseDigest { image: digits(&self.images), label: digits(&self.label) }
+    }
 }
 
 /// A name that holds a hash of what a file is made from.
@@ -51,13 +86,13 @@ fn named(dir: &Path, stem: &str, ending: &str, sources: &[&[u8]]) -> PathBuf {
 pub(super) fn case_file(
     dir: &Path,
     name: &str,
-    content: &blake3::Hash,
+    content: &Content,
     by: &Preprocessing,
     labels: &Labels,
 ) -> PathBuf {
     // Plain numbers and lists always have a JSON text.
     let by = serde_json::to_vec(by).unwrap_or_default();
-    named(dir, name, "safetensors", &[content.as_bytes(), &by, &numbering(labels)])
+    named(dir, name, "safetensors", &[content.all.as_bytes(), &by, &numbering(labels)])
 }
 
 /// What decides the label index of each voxel: names and regions have no say in it.
@@ -69,12 +104,12 @@ fn numbering(labels: &Labels) -> Vec<u8> {
 pub(super) fn fingerprint_file(
     dir: &Path,
     cases: &[Case],
-    contents: &[blake3::Hash],
+    contents: &[Content],
     normalisation: &[Normalisation],
     labels: &Labels,
     reorient: bool,
 ) -> PathBuf {
-    let contents: Vec<u8> = contents.iter().flat_map(|hash| *hash.as_bytes()).collect();
+    let contents: Vec<u8> = contents.iter().flat_map(|content| *content.all.as_bytes()).collect();
     let names = cases.iter().map(|c| c.name.as_str()).collect::<Vec<_>>().join("\n");
     let kinds: Vec<u8> = normalisation.iter().map(|&by| by as u8).collect();
     let sources = [names.as_bytes(), &contents, &kinds, &numbering(labels), &[u8::from(reorient)]];

@@ -14,6 +14,7 @@ mod normalise;
 mod places;
 mod prepare;
 
+pub use cache::{CaseDigest, Content};
 pub use fingerprint::{CaseFacts, Fingerprint, coarse_axis_first, is_anisotropic, target_spacing};
 pub use headers::survey_headers;
 pub use hold::Voxels;
@@ -21,7 +22,8 @@ pub use load::{LoadedImage, crop, load_image, nonzero_box};
 pub use normalise::{Intensities, normalise, rgb_fault};
 pub use places::{FOREGROUND_SAMPLES, Places};
 pub use prepare::{
-    PrepareOptions, Progress, prepare, prepare_all, prepare_image, prepare_labelled, survey,
+    PrepareOptions, Progress, contents, prepare, prepare_all, prepare_image, prepare_labelled,
+    survey,
 };
 
 use super::channels::Normalisation;

@@ -1,6 +1,6 @@
 //! From files to prepared images and cases.
 
-use super::cache::{self, Stored};
+use super::cache::{self, Content, Stored};
 use super::fingerprint::{check_prepared_size, foreground_values, intensities, prepared_shape};
 use super::hold::{Held, Pool, Voxels};
 use super::load::{LoadedImage, bad, load_image};
@@ -33,6 +33,8 @@ pub struct PrepareOptions {
     /// Bytes of prepared cases in memory at a time, where there is a cache; without, half of
     /// what the system has free.
     pub memory_bytes: Option<u64>,
+    /// [`contents`] of the cases, where they are known already.
+    pub contents: Option<Vec<Content>>,
 }
 
 /// How far a preparation is.
@@ -348,6 +350,20 @@ pub fn survey(
     fingerprint(dataset, cases, &[], &options, 0, &mut workers).map(|found| found.fingerprint)
 }
 
+/// Hashes the files of cases; in their order.
+///
+/// # Errors
+/// [`Error::Input`] without cases; the first case in order with a file that cannot be read.
+pub fn contents(
+    dataset: &Dataset,
+    cases: &[Case],
+    threads: usize,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<Vec<Content>> {
+    let mut workers = Workers::start(dataset, cases, threads, progress)?;
+    workers.each("hashing", cases.len(), |i| Content::of(&cases[i]))
+}
+
 /// Prepares cases by parameters that are decided over all of them, all in memory.
 ///
 /// # Errors
@@ -372,9 +388,10 @@ pub fn prepare(
         files::create_folder(dir)?;
     }
     let room = options.memory_bytes.unwrap_or_else(half_of_free_memory);
-    let contents = match &options.cache {
-        Some(_) => workers.each("hashing", cases.len(), |i| cache::content(&cases[i]))?,
-        None => Vec::new(),
+    let contents = match (&options.cache, &options.contents) {
+        (Some(_), Some(known)) => known.clone(),
+        (Some(_), None) => workers.each("hashing", cases.len(), |i| Content::of(&cases[i]))?,
+        (None, _) => Vec::new(),
     };
     let surveyed = fingerprint(dataset, cases, &contents, options, room, &mut workers)?;
     let Surveyed { fingerprint, loaded, remade } = surveyed;
@@ -486,7 +503,7 @@ struct Surveyed {
 fn fingerprint(
     dataset: &Dataset,
     cases: &[Case],
-    contents: &[blake3::Hash],
+    contents: &[Content],
     options: &PrepareOptions,
     room: u64,
     workers: &mut Workers,
