@@ -51,10 +51,15 @@ pub const MOST_NAMED: usize = 10;
 
 /// "a, b and 7 more": at most [`MOST_NAMED`] names.
 pub fn named<S: AsRef<str>>(names: &[S]) -> String {
+    named_by(names, ", ")
+}
+
+/// As [`named`], with something else between the names.
+pub fn named_by<S: AsRef<str>>(names: &[S], between: &str) -> String {
     let shown: Vec<&str> = names.iter().take(MOST_NAMED).map(AsRef::as_ref).collect();
     match names.len() - shown.len() {
-        0 => shown.join(", "),
-        more => format!("{} and {more} more", shown.join(", ")),
+        0 => shown.join(between),
+        more => format!("{} and {more} more", shown.join(between)),
     }
 }
 

@@ -477,3 +477,51 @@ fn a_result_that_cannot_be_written_is_printed_first() {
         assert!(done.stderr.contains("another file with -o"), "{}", done.all());
     }
 }
+
+#[test]
+fn compare_says_what_the_runs_were_trained_with() {
+    let f = Folder::new();
+    let data = f.demo("heart", 2);
+    for (run, training) in [
+        ("one", serde_json::json!({"epochs": 6, "lr": 0.01, "out": "a", "search": {"every": 4}})),
+        ("two", serde_json::json!({"epochs": 4, "lr": 0.01, "out": "b", "search": {"every": 2}})),
+    ] {
+        let folder = run_folder(&f.path(run), &data, &[], [16; 3]);
+        let mut config = RunConfig::read(folder.as_ref()).unwrap();
+        config.training = training;
+        config.split = vec![Fold { train: Vec::new(), val: vec!["c0".into(), "c1".into()] }];
+        config.write(folder.as_ref()).unwrap();
+        let validation = format!("{run}/fold_0/validation");
+        write_cases(&f, &validation, 2, |_| 0);
+        f.ok(&["evaluate", &validation, "ref"]);
+    }
+    let done = f.ok(&["compare", "one", "two"]);
+    let words = "the runs were trained differently: epochs: 6 | 4; every: 4 | 2";
+    assert!(done.stderr.lines().any(|line| line == words), "{}", done.all());
+    let done = f.ok(&["compare", "one", "again=one"]);
+    assert!(!done.stderr.contains("differently"), "{}", done.all());
+}
+
+#[test]
+fn labels_of_one_side_alone_are_named() {
+    let f = Folder::new();
+    write_cases(&f, "pred", 2, |_| 0);
+    let done = f.ok(&["evaluate", "pred", "ref"]);
+    assert!(!done.stderr.contains("warning"), "{}", done.all());
+    for i in 0..2 {
+        let other: Vec<u16> = volume([1, 2, 3], [2, 3, 4], Some([5, 7, 9]))
+            .into_iter()
+            .map(|label| if label == 2 { 255 } else { label })
+            .collect();
+        write(&f.path(&format!("pred/c{i}.nii.gz")), &other);
+    }
+    let done = f.ok(&["evaluate", "pred", "ref"]);
+    assert!(
+        done.stderr.contains("warning: label 255 occurs in predictions alone"),
+        "{}",
+        done.all()
+    );
+    assert!(done.stderr.contains("warning: label 2 occurs in references alone"), "{}", done.all());
+    let done = f.ok(&["evaluate", "pred", "ref", "-l", "1,8,9"]);
+    assert!(done.stderr.contains("warning: labels 8, 9 occur in no file"), "{}", done.all());
+}

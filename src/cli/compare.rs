@@ -4,10 +4,10 @@ use super::measures::{decimals, number};
 use super::table::table;
 use super::{print, say, write_result};
 use crate::error::{Error, Result};
-use crate::infer::compare::find_setting;
+use crate::infer::compare::{different_flags, find_setting};
 use crate::metrics::comparison::{Compared, Comparison, NamedSummary, compare};
 use crate::metrics::statistics::RESAMPLES;
-use crate::numbers::{counted, named};
+use crate::numbers::{counted, named, named_by};
 use serde_json::{Value, json};
 use std::path::PathBuf;
 
@@ -65,6 +65,10 @@ impl Compare {
                 counted(run.summary.left_out.len(), "case"),
                 named(&run.summary.left_out)
             ));
+        }
+        let different = different_flags(&self.runs)?;
+        if !different.is_empty() {
+            say(&format!("the runs were trained differently: {}", named_by(&different, "; ")));
         }
         let compared = compare(&runs, &self.metrics(&runs), self.seed)?;
         warn_left_out(&compared, &runs);

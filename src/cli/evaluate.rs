@@ -1,6 +1,6 @@
 //! `asng-wgpu evaluate PRED REF`.
 
-use super::measures::{case_rows, label_rows, one_sided};
+use super::measures::{case_rows, label_rows, never_there, one_sided};
 use super::progress::bar;
 use super::table::table;
 use super::{print, say, say_at_most, write_result};
@@ -173,6 +173,9 @@ impl Evaluate {
         let json = summary.to_json();
         if let Some(sentence) = one_sided(&summary) {
             say(&sentence);
+        }
+        for sentence in never_there(&summary) {
+            say(&format!("warning: {sentence}"));
         }
         if self.json {
             print(&json)?;

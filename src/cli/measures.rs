@@ -2,7 +2,7 @@
 
 use crate::data::names::case_name;
 use crate::metrics::summary::{Metrics, Number, Summary};
-use crate::numbers::counted;
+use crate::numbers::{counted, named};
 use std::path::Path;
 
 /// The measures that tables show, with their decimals: shares with four, millimetres with two.
@@ -95,6 +95,33 @@ pub(super) fn case_rows(summary: &Summary) -> Vec<Vec<String>> {
         }
     }
     rows
+}
+
+/// Sentences about labels that no prediction or no reference of all cases has: other numbers may mean
+/// the same structures there.
+pub(super) fn never_there(summary: &Summary) -> Vec<String> {
+    let sum = |label: &String, name: &str| {
+        let cases = summary.metric_per_case.iter().filter_map(|case| case.metrics.get(label));
+        cases.map(|metrics| count(metrics, name)).sum::<i64>()
+    };
+    let missing = |predicted: bool, reference: bool| -> Vec<&String> {
+        let of = |label: &&String| {
+            (sum(label, "n_pred") > 0, sum(label, "n_ref") > 0) == (predicted, reference)
+        };
+        labels(summary).into_iter().filter(of).collect()
+    };
+    [
+        (missing(true, false), "in predictions alone"),
+        (missing(false, true), "in references alone"),
+        (missing(false, false), "in no file"),
+    ]
+    .into_iter()
+    .filter(|(labels, _)| !labels.is_empty())
+    .map(|(labels, place)| {
+        let (s, verb) = if labels.len() == 1 { ("", "occurs") } else { ("s", "occur") };
+        format!("label{s} {} {verb} {place}", named(&labels))
+    })
+    .collect()
 }
 
 /// A sentence about labels that only the prediction or only the reference of a case has: means of

@@ -5,7 +5,7 @@ use crate::error::{Error, Result};
 use std::path::{Path, PathBuf};
 
 /// Names of folders that hold references by convention.
-const REFERENCE_FOLDERS: [&str; 2] = ["labelsTr", "labelsTs"];
+const REFERENCE_FOLDERS: [&str; 3] = ["labelsTr", "labelsTs", "gt_segmentations"];
 /// Files that a prediction leaves beside its label maps: this program's and nnU-Net's.
 const LEFT_BY_PREDICTION: [&str; 4] =
     ["summary.json", "predict.json", "predict_from_raw_data_args.json", "plans.json"];

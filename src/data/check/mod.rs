@@ -125,11 +125,14 @@ pub fn check(
     let (found, suggestion) = labels::label_values(&training, &inspection);
     findings.extend(found);
     let headers: Vec<_> = training.iter().map(|c| (c.name.as_str(), &c.headers)).collect();
-    findings.extend(across::of_headers(&headers));
+    let mut found = across::of_headers(&headers);
     let tests: Vec<_> =
         cases.iter().filter(|c| c.test).map(|c| (c.name.as_str(), &c.headers)).collect();
     let trained = across::orientations(training.iter().map(|c| &c.headers));
-    findings.extend(across::test_orientations(&trained, &tests));
+    found.extend(across::test_orientations(&trained, &tests));
+    // A data set that asks for RAS has one orientation.
+    found.retain(|finding| finding.kind != Kind::Orientation || !dataset.reorient);
+    findings.extend(found);
     let (folds, found) = splits(dataset);
     findings.extend(found);
     findings.extend(across::duplicates(&cases, dataset.modalities.len(), &folds));
