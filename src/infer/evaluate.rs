@@ -299,8 +299,11 @@ pub fn declared_labels(reference: &Path) -> Result<Option<(PathBuf, Labels)>> {
 
 /// The error of a reference that cannot be read as a label map, with a likely cause.
 fn no_label_map(error: Error) -> Error {
+    let other_content = |why: &str| {
+        why.contains("but a label map has one") || why.contains("but labels are whole numbers")
+    };
     match error {
-        Error::Input(why) if why.contains("label") => Error::Input(format!(
+        Error::Input(why) if other_content(&why) => Error::Input(format!(
             "{why} (it was given as the reference: the predictions come first, the references second)"
         )),
         other => other,
