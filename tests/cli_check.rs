@@ -181,7 +181,7 @@ fn with_every_fault(dir: PathBuf) {
 }
 
 /// Severity, kind and case or file of everything in [`with_every_fault`].
-const ALL: [(&str, &str, &str); 32] = [
+const ALL: [(&str, &str, &str); 33] = [
     ("error", "dataset_json", "dataset.json"), // an entry without label
     ("error", "dataset_json", "dataset.json"), // a path out of the folder
     ("error", "missing_file", "missing"),
@@ -213,6 +213,7 @@ const ALL: [(&str, &str, &str); 32] = [
     ("warning", "duplicate", "a"), // label maps
     ("warning", "leak", "test"),
     ("warning", "patients", ""),
+    ("warning", "splits", ""), // a fold too small for the search
     ("warning", "unused_file", ""),
 ];
 
@@ -240,7 +241,7 @@ fn every_fault_is_found_in_one_pass() {
     found.sort();
     want.sort();
     assert_eq!(found, want, "{}", done.stdout);
-    assert_eq!((&report["errors"], &report["warnings"]), (&19.into(), &13.into()));
+    assert_eq!((&report["errors"], &report["warnings"]), (&19.into(), &14.into()));
     let summary = &report["summary"];
     assert_eq!((&summary["cases"], &summary["test_cases"]), (&22.into(), &1.into()));
     assert_eq!(summary["spacing_mm"]["max"], serde_json::json!([2.0, 5.0, 1.0]));
@@ -252,7 +253,7 @@ fn every_fault_is_found_in_one_pass() {
         (&4.into(), &1.into(), &Value::Null)
     );
     assert_eq!(summary["label_suggestion"]["labels"]["7"], "cyst");
-    assert!(done.stderr.contains("19 errors and 13 warnings"), "{}", done.all());
+    assert!(done.stderr.contains("19 errors and 14 warnings"), "{}", done.all());
 }
 
 #[test]
@@ -262,7 +263,7 @@ fn the_table_has_a_line_a_finding() {
     let done = f.run(&["check", "data"]);
     assert_eq!(done.code, 1, "{}", done.all());
     let lines = |word: &str| done.stdout.lines().filter(|l| l.starts_with(word)).count();
-    assert_eq!((lines("error "), lines("warning ")), (19, 13), "{}", done.all());
+    assert_eq!((lines("error "), lines("warning ")), (19, 14), "{}", done.all());
     for words in [
         &["error ", "labelsTr/seven.nii.gz", "7 in 4 voxel(s), first at voxel (x 4, y 1, z 3)"][..],
         &[
@@ -395,7 +396,7 @@ fn both_other_layouts_are_checked() {
     for words in [
         "the first is -inf at voxel (x 1, y 1, z 0) of channel 1",
         "the first is -inf at voxel (x 2, y 1, z 0) of channel 1",
-        r#"{"5": 2}, and write "labels": {"0": "background", "1": "core", "2": "label_5"}"#,
+        r#"write "labels": {"0": "background", "1": "core", "5": "label_5"} to dataset.json"#,
         "5 in 40 voxel(s), first at voxel (x 2, y 0, z 0)",
     ] {
         assert!(done.stdout.contains(words), "{words}: {}", done.all());

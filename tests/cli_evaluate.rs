@@ -399,7 +399,7 @@ fn references_without_prediction_are_named_and_no_summary_looks_complete() {
     f.ok(&["evaluate", "pred/c0.nii.gz", "ref"]);
     std::fs::remove_file(f.path("pred/c0.nii.gz")).unwrap();
     std::fs::remove_file(f.path("pred/c1.nii.gz")).unwrap();
-    f.refused(&["evaluate", "pred", "ref", "--partial"], 1, &["no case has both", "d0"]);
+    f.refused(&["evaluate", "pred", "ref", "--partial"], 1, &["no case has both", "c0, c1"]);
 }
 
 #[test]
