@@ -219,7 +219,8 @@ fn show(
     let (original, labels) = bench.run(gpu, &Draw::default(), place, dummy_2d, false)?;
     let plane = |volume: &[f32]| volume[options.channel * voxels..][..voxels].to_vec();
     let original = plane(&original);
-    let at = centre(&labels, shape);
+    let ignore = source.known.ignore();
+    let at = centre(&labels, ignore, shape);
     let view = View { axes: header.anatomical_axes(), spacing_mm, limits: limits(&original) };
     let mut text = vec!["original".to_string()];
     text.push(format!("{} x {} x {} voxels", shape[0], shape[1], shape[2]));
@@ -254,10 +255,11 @@ fn show(
     Ok(path)
 }
 
-/// The voxel whose planes are shown: the middle of the labels, or of the volume.
-fn centre(labels: &[u32], [d, h, w]: [usize; 3]) -> [usize; 3] {
+/// The voxel whose planes are shown: the middle of the foreground, or of the volume.
+fn centre(labels: &[u32], ignore: Option<u16>, [d, h, w]: [usize; 3]) -> [usize; 3] {
+    let foreground = |l: u32| l > 0 && Some(l) != ignore.map(u32::from);
     let (mut sum, mut count) = ([0usize; 3], 0);
-    for (i, _) in labels.iter().enumerate().filter(|(_, l)| **l > 0) {
+    for (i, _) in labels.iter().enumerate().filter(|(_, l)| foreground(**l)) {
         let at = [i / (h * w), i / w % h, i % w];
         (0..3).for_each(|axis| sum[axis] += at[axis]);
         count += 1;
@@ -274,7 +276,7 @@ fn place(source: &Source, patch: Option<[u32; 3]>) -> Result<Placement> {
             "--patch has an edge of {edge}; give three edges from 1 to {MOST_EDGE}"
         )));
     }
-    let middle = centre(&source.labels, source.image.shape);
+    let middle = centre(&source.labels, source.known.ignore(), source.image.shape);
     let start = std::array::from_fn(|i| {
         let (edge, room) = (i64::from(patch[i]), i64::from(case[i]) - i64::from(patch[i]));
         let start = middle[i] as i64 - edge / 2;
