@@ -207,6 +207,7 @@ impl Dataset {
         let modalities = channels::parse(&root, &mut faults);
         let declaration = labels::parse(&text);
         declaration.faults.iter().for_each(|fault| faults.add(fault));
+        declaration.remarks.iter().for_each(|remark| faults.warn(remark));
         // Where the channels are unknown, one is looked for.
         let mut cases = layout::cases(dir, &root, modalities.len().max(1), &mut faults)?;
         layout::unused(dir, &cases, &mut faults);
@@ -251,7 +252,8 @@ impl Dataset {
                 .map(|n| n.to_string_lossy().into_owned())
                 .unwrap_or_else(|| "dataset".into()),
         };
-        let labels::Declaration { labels, declared, names_first, faults: of_labels } = declaration;
+        let labels::Declaration { labels, declared, names_first, faults: of_labels, .. } =
+            declaration;
         Ok(Inspection {
             dataset: Self {
                 dir: dir.to_path_buf(),

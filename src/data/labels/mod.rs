@@ -9,7 +9,7 @@ mod parse;
 
 pub use parse::{Declaration, parse};
 
-use crate::{Error, Result as Checked};
+use crate::Error;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
@@ -75,7 +75,7 @@ impl Labels {
     ///
     /// # Errors
     /// A file that cannot be read or is no JSON object; the first thing that is wrong with its labels.
-    pub fn read(path: &Path) -> Checked<Self> {
+    pub fn read(path: &Path) -> crate::Result<Self> {
         let text = crate::files::read_text(path).map_err(|e| Error::io("read", path, e))?;
         let text = text.trim_start_matches('\u{feff}');
         let refuse = |what: &str| Error::Input(format!("'{}' {what}", path.display()));

@@ -17,6 +17,8 @@ pub struct Declaration {
     pub names_first: bool,
     /// What is wrong, each as the rest of a sentence that begins with the file's name.
     pub faults: Vec<String>,
+    /// What is noteworthy, likewise.
+    pub remarks: Vec<String>,
 }
 
 /// A JSON object as it is written: `serde_json`'s own map sorts its keys and drops repeated ones,
@@ -81,6 +83,7 @@ pub fn parse(text: &str) -> Declaration {
         return found;
     };
     found.names_first = written.iter().any(|(key, value)| names_first(key, value));
+    found.remarks.extend(numbers_as_text(&written));
     let entries = entries(&written, &mut found);
     let ignore = ignore_label(&entries, &mut found.faults);
     let learned = || entries.iter().filter(|e| !e.is_ignore());
@@ -108,6 +111,14 @@ pub fn parse(text: &str) -> Declaration {
         found.declared.insert(ignore, "ignore".into());
     }
     let regions = regions(learned(), &names, &regions_class_order, &mut found.faults);
+    let ordered = regions_class_order.as_array().is_some_and(|list| !list.is_empty());
+    if ordered && !learned().any(|e| e.values.len() > 1) {
+        found.remarks.push(
+            "has 'regions_class_order' but no region, which is a list of labels, so that nothing \
+             follows from it; remove it, or write the regions"
+                .into(),
+        );
+    }
     let (values, names) = names.into_iter().unzip();
     found.labels = Labels { names, values, ignore, regions };
     found
@@ -140,6 +151,24 @@ fn names_first(key: &str, value: &Value) -> bool {
         Value::String(text) => whole(text).is_some() && whole(key).is_none(),
         _ => false,
     }
+}
+
+/// A sentence about numbers that are written as text, with the correction.
+fn numbers_as_text(written: &[(String, Value)]) -> Option<String> {
+    let textual = |(key, value): &(String, Value)| value.is_string() && names_first(key, value);
+    if !written.iter().any(textual) {
+        return None;
+    }
+    let pair = |entry: &(String, Value)| {
+        let (key, value) = entry;
+        let number = number(value).filter(|_| textual(entry));
+        let value = number.map_or_else(|| value.to_string(), |n| n.to_string());
+        format!("{}: {value}", Value::from(key.as_str()))
+    };
+    Some(format!(
+        "writes the numbers of labels as text, which other programs refuse; write \"labels\": {{{}}}",
+        written.iter().map(pair).collect::<Vec<_>>().join(", ")
+    ))
 }
 
 /// The entries that can be understood, in the order of the file.
@@ -375,6 +404,16 @@ mod tests {
         let found = good(&labels(r#""0":"background","10":"a","205":"b","1000":"c""#));
         assert_eq!(found.labels.values(), [0, 10, 205, 1000]);
         assert!(!found.names_first);
+    }
+
+    #[test]
+    fn what_has_no_effect_or_reads_here_alone_is_noted() {
+        let remarks = |text: &str| good(text).remarks;
+        assert!(remarks(&labels(r#""background":0,"a":1"#)).is_empty());
+        let text = remarks(&labels(r#""background":0,"a b":"1","c":2"#)).remove(0);
+        assert!(text.contains(r#"{"background": 0, "a b": 1, "c": 2}"#), "{text}");
+        let idle = r#"{"labels":{"background":0,"a":1},"regions_class_order":[1]}"#;
+        assert!(remarks(idle)[0].contains("no region"));
     }
 
     #[test]
