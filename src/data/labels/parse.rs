@@ -119,7 +119,7 @@ pub fn parse(text: &str) -> Declaration {
                 .into(),
         );
     }
-    let (values, names) = names.into_iter().unzip();
+    let (values, names) = names.into_iter().take(MOST_LABELS).unzip();
     found.labels = Labels { names, values, ignore, regions };
     found
 }
@@ -178,7 +178,7 @@ fn entries(written: &[(String, Value)], found: &mut Declaration) -> Vec<Entry> {
         Value::String(_) => number(value).or_else(|| whole(key)).into_iter().collect(),
         other => number(other).into_iter().collect::<Vec<i64>>(),
     });
-    let free = highest.max().unwrap_or(0).max(0) + 1;
+    let free = highest.filter(|n| (0..65535).contains(n)).max().unwrap_or(0) + 1;
     let mut entries: Vec<Entry> = Vec::new();
     for (key, value) in written {
         let (name, numbers, list) = match value {
@@ -432,6 +432,8 @@ mod tests {
         assert!(fault(&labels(r#""background":0,"a":1,"b":1.5"#)).contains("'b'"));
         assert!(fault(&labels(r#""background":0,"a":1,"3":"2""#)).contains("without quotes"));
         assert!(fault(&labels(r#""background":0,"a":1,"b":70000"#)).contains("65535"));
+        let large = parse(&labels(r#""background":0,"a":9223372036854775807,"b":null"#)).faults;
+        assert!(large[0].contains("65535") && large[1].contains("\"b\": 1"), "{large:?}");
         assert!(fault(&labels(r#""background":0,"a":1,"b":1"#)).contains("both 'a' and 'b'"));
         assert!(fault(&labels(r#""background":0,"a":1,"a":2"#)).contains("two labels named 'a'"));
         assert!(fault(r#"{"labels":[0,1]}"#).contains("lacks the object 'labels'"));
@@ -456,6 +458,7 @@ mod tests {
         };
         good(&of(255));
         assert!(fault(&of(256)).contains("256 labels"));
+        assert_eq!(parse(&of(400)).labels.index_of_value()[254], Some(254));
     }
 
     #[test]

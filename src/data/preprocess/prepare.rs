@@ -211,8 +211,9 @@ pub fn prepare_labelled(
             let mut values = map.labels.clone();
             values.sort_unstable();
             values.dedup();
-            if values.len() > MOST_LABELS {
-                let count = values.len();
+            // The background is a label even where it does not occur.
+            let count = values.iter().filter(|v| **v > 0).count() + 1;
+            if count > MOST_LABELS {
                 let what = format!(
                     "has {count} different labels, but at most {MOST_LABELS} are supported; look \
                      whether it is an image"
