@@ -288,9 +288,14 @@ fn occurring(a: &[u16], b: &[u16]) -> Vec<u16> {
 /// As [`Labels::read`].
 pub fn declared_labels(reference: &Path) -> Result<Option<(PathBuf, Labels)>> {
     let folder = if reference.is_dir() { Some(reference) } else { reference.parent() };
-    // `a/..` rather than a's parent: the last part of a path may be `.` or a link.
-    let beside =
-        folder.into_iter().flat_map(|f| [f.join(DATASET_FILE), f.join("..").join(DATASET_FILE)]);
+    let beside = folder.into_iter().flat_map(|folder| {
+        // `.` and `..` have no name to take off.
+        let above = match folder.file_name().and(folder.parent()) {
+            Some(parent) => parent.to_owned(),
+            None => folder.join(".."),
+        };
+        [folder.join(DATASET_FILE), above.join(DATASET_FILE)]
+    });
     match beside.into_iter().find(|path| path.is_file()) {
         Some(path) => Labels::read(&path).map(|labels| Some((path, labels))),
         None => Ok(None),
