@@ -83,6 +83,9 @@ impl PlanFile {
     }
 }
 
+// Data and network mean the same by an index.
+const _: () = assert!(crate::data::labels::IGNORED as u32 == crate::nn::heads::IGNORE);
+
 /// What the output channels of a network for these labels are.
 fn heads(labels: &Labels) -> Heads {
     match labels.regions() {
