@@ -19,8 +19,9 @@ use std::time::Duration;
 /// nothing; or, for the superuser, the program that gives up the right to pass over them.
 fn heeding_permissions(closed: &Path) -> Option<&'static str> {
     let heeds = |prefix: &str| {
-        let script = format!("{prefix}touch \"$0/test\"");
-        let out = Command::new("sh").args(["-c", &script]).arg(closed).output().unwrap();
+        let script = format!("{prefix}mktemp -d \"$0/XXXXXX\"");
+        let mut shell = Command::new("sh");
+        let out = shell.args(["-c", &script]).arg(closed).env("LC_ALL", "C").output().unwrap();
         String::from_utf8_lossy(&out.stderr).contains("Permission denied")
     };
     ["", "setpriv --bounding-set=-dac_override "].into_iter().find(|prefix| heeds(prefix))
