@@ -1,11 +1,11 @@
 //! `asng-wgpu check DATASET`.
 
+use super::progress::bar;
 use super::table::table;
 use super::{print, say};
 use crate::data::check::{Finding, Report, Spread, Summary, check};
 use crate::error::{Error, Result};
 use crate::numbers::plain;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::path::PathBuf;
 
 #[derive(clap::Args, Debug)]
@@ -60,15 +60,7 @@ impl Check {
 
     /// Checks with a bar on a terminal.
     fn checked(&self) -> Result<Report> {
-        let target = match super::quiet() {
-            true => ProgressDrawTarget::hidden(),
-            false => ProgressDrawTarget::stderr_with_hz(4),
-        };
-        let bar = ProgressBar::with_draw_target(None, target);
-        if let Ok(style) = ProgressStyle::with_template("{wide_bar} {pos}/{len}  {eta} left  {msg}")
-        {
-            bar.set_style(style);
-        }
+        let bar = bar(0, "checking  {wide_bar} {pos}/{len}  {left}  {msg}");
         let report = check(&self.dataset, super::threads(), &|done, all, name| {
             bar.set_length(all as u64);
             bar.set_position(done as u64);

@@ -20,6 +20,7 @@ mod plateau;
 mod preset;
 mod recover;
 mod results;
+mod search_options;
 mod session;
 mod setup;
 mod stages;

@@ -77,7 +77,6 @@ impl Setup {
         let (searcher, space) = options.search.build()?;
         let searching = searcher.learns();
         let dataset = Dataset::open(&options.dataset)?;
-        warn_of_doubts(options, &dataset, report)?;
         let patients = patients(&dataset.dir, &dataset.labelled_names())?;
         let split = folds(options, &dataset)?;
         for sentence in patients.iter().flat_map(|p| split::patient_leaks(&split, p)) {
@@ -103,6 +102,7 @@ impl Setup {
         // behind.
         report(Event::Begin(Phase::Testing));
         let (mut gpu, variant) = tuning::open(&options.adapter, options.checked_shaders)?;
+        warn_of_doubts(options, &dataset, report)?;
         check_patch(options, &dataset, gpu.caps(), variant, searching)?;
         let contents = contents(&dataset, &dataset.cases, options.threads, &mut |p| {
             report(Event::Preparing(p))
