@@ -376,6 +376,10 @@ fn one_network_on_all_cases() {
 #[test]
 fn a_fold_of_a_split_without_validation_cases_trains_without() {
     let folder = Folder::new();
+    // A single case has no folds, but a network on all cases.
+    folder.demo_as("heart", 1, "one");
+    refused(&folder, &on("one", &plain("single", "")), 1, &["at least 2"]);
+    ok(&folder, &on("one", &plain("single", "--fold full")));
     folder.demo("heart", 5);
     let names: Vec<String> = (1..=5).map(|n| format!("heart_{n:03}")).collect();
     let splits = serde_json::json!([
@@ -396,7 +400,7 @@ fn a_fold_of_a_split_without_validation_cases_trains_without() {
     let splits = serde_json::json!([{"train": names, "val": []}]);
     std::fs::write(folder.path("splits.json"), splits.to_string()).unwrap();
     ok(&folder, &plain("none", "--splits splits.json --fold all"));
-    folder.refused(&["cross-validate", "none"], 1, &["no fold with validation cases"]);
+    folder.refused(&["cross-validate", "none"], 1, &["no folds with validation cases"]);
 }
 
 #[test]

@@ -58,10 +58,14 @@ pub fn gather(run: &Path) -> Result<CrossValidation> {
             missing.push(how_to_add(run, &config, fold));
             continue;
         }
-        if RunConfig::of_fold(run, fold)?.split.get(fold) != Some(part) {
+        let record = RunConfig::of_fold(run, fold)?;
+        // Earlier versions did not record what the cases hold.
+        let known = !record.cases.is_empty() && !config.cases.is_empty();
+        if record.split.get(fold) != Some(part) || (known && record.cases != config.cases) {
             return Err(Error::Input(format!(
-                "fold {fold} of '{}' was trained by another split than config.json of the run names, \
-                 so its cases cannot be put together with those of other folds; train it again",
+                "fold {fold} of '{}' was trained on other cases or by another split than config.json \
+                 of the run names, so its results cannot be put together with those of other folds; \
+                 train it again",
                 run.display()
             )));
         }
@@ -105,7 +109,7 @@ pub fn gather(run: &Path) -> Result<CrossValidation> {
                 format!("no fold of '{}' is validated: {first}", run.display())
             }
             None => format!(
-                "the split in '{}' has no fold with validation cases; train by another split",
+                "'{}' has no folds with validation cases in its split; train by another split",
                 RunConfig::path(run).display()
             ),
         }));

@@ -7,10 +7,16 @@ use crate::data::split::{self, Fold};
 use crate::error::{Error, Result};
 use crate::run::FoldId;
 
-/// The folds of the file that the options name, else the data set's own.
+/// The folds of the file that the options name, else the data set's own. A single case has none, and
+/// can still train the network on all cases.
+///
+/// # Errors
+/// As reading the split.
 pub(super) fn folds(options: &TrainOptions, dataset: &Dataset) -> Result<Vec<Fold>> {
+    let names = dataset.labelled_names();
     match &options.splits {
-        Some(path) => split::folds_from(path, &dataset.labelled_names()),
+        Some(path) => split::folds_from(path, &names),
+        None if options.fold == FoldId::Full && names.len() == 1 => Ok(Vec::new()),
         None => split::folds(dataset),
     }
 }
