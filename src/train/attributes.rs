@@ -22,9 +22,11 @@ enum Affects {
     Step,
     /// The result where the searcher mirrors: all but `none`.
     Mirroring,
+    /// The result; but its default depends on the searcher, so that it differs where that does.
+    Candidates,
 }
 
-use Affects::{Content, Mirroring, Nothing, Result as Always, Search, Step};
+use Affects::{Candidates, Content, Mirroring, Nothing, Result as Always, Search, Step};
 
 /// Name in `config.json` (an option of the search as `search.NAME`), flag, and what it affects.
 const ATTRIBUTES: [(&str, &str, Affects); 48] = [
@@ -58,7 +60,7 @@ const ATTRIBUTES: [(&str, &str, Affects); 48] = [
     ("search.draws", "--candidate-draws", Always),
     ("search.every", "--search-every", Search),
     ("search.init", "--search-init", Search),
-    ("search.lambda", "--lambda", Always),
+    ("search.lambda", "--lambda", Candidates),
     ("search.mode", "--search-mode", Search),
     ("search.policy", "--policy", Content),
     ("search.searcher", "--searcher", Always),
@@ -136,6 +138,7 @@ pub(super) fn differing_flags(
             Search => learns,
             Step => steps,
             Mirroring => !none,
+            Candidates => searchers[0] == searchers[1],
         };
         let (before, now) = (value_of(before, name), value_of(now, name));
         if heeded && before != now && !is_chosen(name, &before, &now, plan) {
