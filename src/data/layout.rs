@@ -57,7 +57,10 @@ pub(super) fn cases(
             superseded(list, &cases, faults);
             Ok(cases)
         }
-        Some(list) => Ok(listed_cases(dir, list, channels, &folders, faults)),
+        Some(list) => {
+            folders.have(ending.as_deref(), faults);
+            Ok(listed_cases(dir, list, channels, &folders, faults))
+        }
     }
 }
 

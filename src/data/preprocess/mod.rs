@@ -13,6 +13,7 @@ mod load;
 mod normalise;
 mod places;
 mod prepare;
+mod workers;
 
 pub use cache::{CaseDigest, Content};
 pub use fingerprint::{CaseFacts, Fingerprint, coarse_axis_first, is_anisotropic, target_spacing};
@@ -22,9 +23,9 @@ pub use load::{LoadedImage, crop, load_image, nonzero_box};
 pub use normalise::{Intensities, normalise, rgb_fault};
 pub use places::{FOREGROUND_SAMPLES, Places};
 pub use prepare::{
-    PrepareOptions, Progress, contents, prepare, prepare_all, prepare_image, prepare_labelled,
-    survey,
+    PrepareOptions, contents, prepare, prepare_all, prepare_image, prepare_labelled, survey,
 };
+pub use workers::Progress;
 
 use super::channels::Normalisation;
 use super::labels::Labels;

@@ -5,6 +5,7 @@ use super::fingerprint::{check_prepared_size, foreground_values, intensities, pr
 use super::hold::{Held, Pool, Voxels};
 use super::load::{LoadedImage, bad, load_image};
 use super::normalise::{check_colours, nonzero_mask, normalise_within};
+use super::workers::{Progress, Workers};
 use super::{CaseFacts, Fingerprint, Origin, Places, Prepared, PreparedCase};
 use super::{PreparedImage, Preprocessing, crop};
 use crate::data::channels::Normalisation;
@@ -16,8 +17,8 @@ use crate::data::orientation::Turn;
 use crate::data::resample::{Interpolation, resample_image, resample_labels, separate_axis};
 use crate::{Error, Result, files, host};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// How a data set is prepared.
 #[derive(Clone, Debug, Default)]
@@ -35,17 +36,6 @@ pub struct PrepareOptions {
     pub memory_bytes: Option<u64>,
     /// [`contents`] of the cases, where they are known already.
     pub contents: Option<Vec<Content>>,
-}
-
-/// How far a preparation is.
-#[derive(Clone, Copy, Debug)]
-pub struct Progress {
-    /// What is done, for a person.
-    pub what: &'static str,
-    /// Cases done.
-    pub done: usize,
-    /// Cases in all.
-    pub of: usize,
 }
 
 /// Loads one image and prepares it by a run's parameters, for prediction.
@@ -267,73 +257,20 @@ fn facts(
     Facts { case, ct, kept: fits.then_some(loaded) }
 }
 
-/// Threads and where they report.
-struct Workers<'a> {
-    pool: rayon::ThreadPool,
+/// Threads for the cases of a data set.
+fn workers<'a>(
+    dataset: &Dataset,
+    cases: &[Case],
+    threads: usize,
     progress: &'a mut dyn FnMut(Progress),
-}
-
-impl<'a> Workers<'a> {
-    fn start(
-        dataset: &Dataset,
-        cases: &[Case],
-        threads: usize,
-        progress: &'a mut dyn FnMut(Progress),
-    ) -> Result<Self> {
-        if cases.is_empty() {
-            return Err(Error::Input(format!(
-                "'{}' has no cases to prepare; add some",
-                dataset.dir.display()
-            )));
-        }
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().map_err(|e| {
-            Error::Usage(format!("cannot start {threads} threads ({e}); use fewer with --threads"))
-        })?;
-        Ok(Workers { pool, progress })
+) -> Result<Workers<'a>> {
+    if cases.is_empty() {
+        return Err(Error::Input(format!(
+            "'{}' has no cases to prepare; add some",
+            dataset.dir.display()
+        )));
     }
-
-    /// Does `work` for the numbers from 0 to `count`, as many at a time as there are threads.
-    /// Results in order.
-    ///
-    /// # Errors
-    /// The first in order.
-    fn each<R: Send>(
-        &mut self,
-        what: &'static str,
-        count: usize,
-        work: impl Fn(usize) -> Result<R> + Sync,
-    ) -> Result<Vec<R>> {
-        (self.progress)(Progress { what, done: 0, of: count });
-        let (pool, next) = (&self.pool, AtomicUsize::new(0));
-        let results: Mutex<Vec<(usize, Result<R>)>> = Mutex::new(Vec::new());
-        let (sender, receiver) = mpsc::channel();
-        std::thread::scope(|scope| {
-            for _ in 0..pool.current_num_threads().min(count) {
-                let (sender, next, results, work) = (sender.clone(), &next, &results, &work);
-                scope.spawn(move || {
-                    loop {
-                        let number = next.fetch_add(1, Ordering::Relaxed);
-                        if number >= count {
-                            return;
-                        }
-                        // Within the pool, so that parts of a case are done side by side too.
-                        let result = pool.install(|| work(number));
-                        let mut all = results.lock().unwrap_or_else(PoisonError::into_inner);
-                        all.push((number, result));
-                        // Nobody listens any more only if this thread's owner panicked.
-                        let _ = sender.send(());
-                    }
-                });
-            }
-            drop(sender);
-            for (done, ()) in receiver.iter().enumerate() {
-                (self.progress)(Progress { what, done: done + 1, of: count });
-            }
-        });
-        let mut results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
-        results.sort_by_key(|(number, _)| *number);
-        results.into_iter().map(|(_, result)| result).collect()
-    }
+    Workers::start(threads, progress)
 }
 
 /// Reads all cases and says what the data set is like; without a cache.
@@ -346,7 +283,7 @@ pub fn survey(
     options: &PrepareOptions,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Fingerprint> {
-    let mut workers = Workers::start(dataset, cases, options.threads, progress)?;
+    let mut workers = workers(dataset, cases, options.threads, progress)?;
     let options = PrepareOptions { cache: None, ..options.clone() };
     fingerprint(dataset, cases, &[], &options, 0, &mut workers).map(|found| found.fingerprint)
 }
@@ -361,7 +298,7 @@ pub fn contents(
     threads: usize,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Vec<Content>> {
-    let mut workers = Workers::start(dataset, cases, threads, progress)?;
+    let mut workers = workers(dataset, cases, threads, progress)?;
     workers.each("hashing", cases.len(), |i| Content::of(&cases[i]))
 }
 
@@ -384,7 +321,7 @@ pub fn prepare(
     options: &PrepareOptions,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Prepared> {
-    let mut workers = Workers::start(dataset, cases, options.threads, progress)?;
+    let mut workers = workers(dataset, cases, options.threads, progress)?;
     if let Some(dir) = &options.cache {
         files::create_folder(dir)?;
     }
