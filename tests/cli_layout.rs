@@ -38,10 +38,7 @@ fn values(seed: usize) -> Vec<f32> {
 fn image(path: &Path, channels: &[Vec<f32>]) {
     std::fs::create_dir_all(path.parent().unwrap()).unwrap();
     let header = Header::plain(SHAPE, [1.0; 3]);
-    // A name whose ending is in capitals is one of the same bytes.
-    let plain = path.with_file_name(path.file_name().unwrap().to_string_lossy().to_lowercase());
-    write_image(&plain, &channels.concat(), channels.len(), SHAPE, &header).unwrap();
-    std::fs::rename(plain, path).unwrap();
+    write_image(path, &channels.concat(), channels.len(), SHAPE, &header).unwrap();
 }
 
 fn label(path: &Path, seed: usize) {
@@ -70,12 +67,7 @@ fn cases(f: &Folder, names: &[&str], channels: usize, ending: &str) {
             let path = f.path(&format!("data/imagesTr/{name}_{c:04}{ending}"));
             image(&path, &[values(10 * seed + c)]);
         }
-        label(&f.path(&format!("data/labelsTr/{name}.nii")), seed);
-        let from = f.path(&format!("data/labelsTr/{name}.nii"));
-        if ending != ".nii" {
-            // Compressed or not is seen from the bytes.
-            std::fs::rename(from, f.path(&format!("data/labelsTr/{name}{ending}"))).unwrap();
-        }
+        label(&f.path(&format!("data/labelsTr/{name}{ending}")), seed);
     }
 }
 
@@ -121,6 +113,12 @@ fn both_refuse(f: &Folder, words: &[&str]) {
 /// The names of the cases that `check` counts.
 fn count(report: &Value) -> u64 {
     report["summary"]["cases"].as_u64().unwrap()
+}
+
+/// Warnings but that two cases are few for a search.
+fn warnings(report: &Value) -> usize {
+    let findings = report["findings"].as_array().unwrap().iter();
+    findings.filter(|f| f["severity"] == "warning" && f["kind"] != "splits").count()
 }
 
 fn messages(report: &Value, severity: &str) -> Vec<String> {
@@ -208,7 +206,7 @@ fn a_name_that_is_nearly_one_of_a_normalisation_is_noticed() {
     dataset_json(&f, json!({"channel_names": {"0": "no_norm"}}));
     let (done, report) = checked(&f, "data");
     assert_eq!(done.code, 0, "{}", done.all());
-    assert!(messages(&report, "warning")[0].contains("'noNorm'"), "{}", done.all());
+    assert!(messages(&report, "warning").concat().contains("'noNorm'"), "{}", done.all());
     says(&train(&f, &[]), 0, &["warning: ", "'no_norm'", "z-scored", "'noNorm'"]);
 }
 
@@ -263,7 +261,7 @@ fn cases_may_be_numbered_like_channels() {
         decathlon(&f, &names, channels);
         let (done, report) = checked(&f, "data");
         assert_eq!((done.code, count(&report)), (0, 3), "{}", done.all());
-        assert_eq!(report["warnings"], 0, "{}", done.all());
+        assert_eq!(warnings(&report), 0, "{}", done.all());
         let run = run_folder(&f.path("run"), &f.path("data"), &[0], [8, 8, 8]);
         let path = f.path("run/config.json");
         let mut config: Value = serde_json::from_slice(&f.bytes("run/config.json")).unwrap();
@@ -339,12 +337,7 @@ fn endings_may_be_in_capitals() {
     cases(&f, &["a", "b"], 1, ".NII");
     dataset_json(&f, json!({"file_ending": ".nii"}));
     let (done, report) = checked(&f, "data");
-    assert_eq!(
-        (done.code, count(&report), &report["warnings"]),
-        (0, 2, &json!(0)),
-        "{}",
-        done.all()
-    );
+    assert_eq!((done.code, count(&report), warnings(&report)), (0, 2, 0), "{}", done.all());
     let run = run_folder(&f.path("run"), &f.path("data"), &[0], [8, 8, 8]);
     f.ok(&["predict", "-m", &run, "-i", "data/imagesTr", "-o", "out", "--no-tta"]);
     assert_eq!(f.list("out"), ["a.nii.gz", "b.nii.gz"]);
@@ -359,12 +352,7 @@ fn endings_may_be_in_capitals() {
     );
     dataset_json(&f, json!({"modality": {"0": "MRI"}, "training": list}));
     let (done, report) = checked(&f, "data");
-    assert_eq!(
-        (done.code, count(&report), &report["warnings"]),
-        (0, 2, &json!(0)),
-        "{}",
-        done.all()
-    );
+    assert_eq!((done.code, count(&report), warnings(&report)), (0, 2, 0), "{}", done.all());
 }
 
 #[test]
@@ -433,12 +421,7 @@ fn paths_may_have_backslashes_or_be_absolute_inside_the_folder() {
     let at = |name: &str| home.join(name).display().to_string();
     list(&[[at("imagesTr/a.nii.gz"), at("labelsTr/a.nii.gz")], b.clone()]);
     let (done, report) = checked(&f, "data");
-    assert_eq!(
-        (done.code, count(&report), &report["warnings"]),
-        (0, 2, &json!(0)),
-        "{}",
-        done.all()
-    );
+    assert_eq!((done.code, count(&report), warnings(&report)), (0, 2, 0), "{}", done.all());
     for outside in [
         "/elsewhere/imagesTr/a.nii.gz",
         r"C:\data\imagesTr\a.nii.gz",
@@ -501,12 +484,7 @@ fn the_folders_win_over_a_leftover_list() {
     let all = ["a", "b", "new"].map(entry);
     dataset_json(&f, json!({"file_ending": ".nii.gz", "training": all}));
     let (done, report) = checked(&f, "data");
-    assert_eq!(
-        (&report["warnings"], messages(&report, "note").len()),
-        (&json!(0), 1),
-        "{}",
-        done.all()
-    );
+    assert_eq!((warnings(&report), messages(&report, "note").len()), (0, 1), "{}", done.all());
     // A list of the Decathlon's files goes by the list, whatever the keys are.
     let f = Folder::new();
     decathlon(&f, &["word_0000", "word_0001"], 1);

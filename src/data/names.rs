@@ -188,7 +188,7 @@ mod tests {
         let found = Listing::of(folder.path()).unwrap();
         let names = |of: &[PathBuf]| of.iter().map(|p| file_name(p)).collect::<Vec<_>>().join(" ");
         assert_eq!(names(&found.volumes), "a.hdr c.NII");
-        assert_eq!(names(&found.others), "._c.nii .DS_Store b.img notes.txt");
+        assert_eq!(names(&found.others), ".DS_Store ._c.nii b.img notes.txt");
     }
 
     #[test]
