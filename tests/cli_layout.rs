@@ -2,6 +2,8 @@
 //! the keys of `dataset.json` that change what is done.
 
 mod common_cli;
+#[path = "support/require.rs"]
+mod require;
 
 use asng_wgpu::data::nifti::{Header, write_image, write_labels};
 use common_cli::{Done, Folder, run_folder};
@@ -511,9 +513,8 @@ fn pickled_splits_are_converted_by_the_command_that_is_told() {
     let shell = |command: &str| {
         std::process::Command::new("sh").arg("-c").arg(command).current_dir(f.path(".")).status()
     };
-    if !shell("python3 -c 'import pickle'").unwrap().success() {
-        return;
-    }
+    let python = shell("python3 -c 'import pickle'").unwrap().success().then_some(());
+    let Some(()) = require::need("python", python) else { return };
     let made = shell(
         "python3 -c \"import pickle; from collections import OrderedDict as O; \
          pickle.dump([O(train=['a'], val=['b'])], open('data/splits_final.pkl', 'wb'))\"",

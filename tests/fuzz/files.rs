@@ -355,7 +355,12 @@ fn damaged_runs() {
     let [last, previous] = state_paths(states.path(), 0);
     let whole = std::fs::read(&last).unwrap();
     std::fs::copy(&last, &previous).unwrap();
-    let read = || find_state(states.path(), 0, &mut |_| ()).map(drop);
+    // A damaged state is named and passed over, as there is an earlier one.
+    let read = || {
+        let mut named = Ok(());
+        find_state(states.path(), 0, &mut |note| named = Err(Error::Input(note.to_string())))?;
+        named
+    };
     let damage = |m: &mut Mutator| m.bytes(whole.clone());
     try_all("state", each, &states, damage, |bytes| held(bytes) + (1 << 20), read);
     let file = Target::new("plan.json");

@@ -3,7 +3,7 @@
 #![allow(dead_code, reason = "every test binary uses a part of it")]
 
 /// The words of `ASNG_WGPU_REQUIRE`, and how to get what each of them means.
-pub const NEEDS: [(&str, &str); 9] = [
+pub const NEEDS: [(&str, &str); 10] = [
     ("bash", "install bash"),
     ("chromium", "install Chromium or Google Chrome"),
     ("fish", "install fish"),
@@ -11,6 +11,7 @@ pub const NEEDS: [(&str, &str); 9] = [
     ("mounts", "test as a user who may mount file systems in a namespace ('unshare -rm')"),
     ("permissions", "install setpriv, or test as a user other than root"),
     ("prlimit", "install util-linux"),
+    ("python", "install Python 3"),
     ("real", "set ASNG_WGPU_DATA to the folder of the data sets"),
     ("zsh", "install zsh"),
 ];
