@@ -163,10 +163,17 @@ fn a_refused_first_training_leaves_no_run() {
         assert!(ended.stderr.contains(word), "{more}: {}", ended.stderr);
         assert!(!folder.path("runs").exists(), "{more} left something behind");
     }
-    // One that only began to be trained, without a state, stands in nobody's way.
+    // Found while the cases are prepared, into a cache in the run's folder.
+    let path = folder.path("data/imagesTr/heart_004.nii.gz");
+    let image = std::fs::read(&path).unwrap();
+    std::fs::write(&path, &image[..image.len() / 2]).unwrap();
+    refused(&folder, &plain("runs/a", ""), 1, &["heart_004"]);
+    assert!(!folder.path("runs").exists());
+    // A training that only began, without a state, does not stand in the way of another one.
     std::fs::create_dir_all(folder.path("runs/a/fold_0")).unwrap();
     std::fs::write(folder.path("runs/a/fold_0/metrics.jsonl"), "").unwrap();
-    refused_untouched(&folder, "runs/a", &plain("runs/a", "--memory 1MiB"), 1, &["--patch"]);
+    refused_untouched(&folder, "runs/a", &plain("runs/a", ""), 1, &["heart_004"]);
+    std::fs::write(&path, image).unwrap();
     ok(&folder, &plain("runs/a", ""));
 }
 
