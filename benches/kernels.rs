@@ -5,7 +5,7 @@ mod common;
 use asng_wgpu::gpu::Lifetime;
 use asng_wgpu::ops::conv3d::{Conv3dBackwardInput, Conv3dBackwardWeight, Conv3dForward, Geometry};
 use asng_wgpu::ops::gamma::Gamma;
-use asng_wgpu::ops::loss::{DiceCrossEntropy, out_elements};
+use asng_wgpu::ops::loss::{Channels, DiceCrossEntropy, out_elements};
 use asng_wgpu::ops::norm::{
     NormActivation, NormActivationBackward, NormStatistics, NormSums, SegmentNorm, statistics_slot,
 };
@@ -110,20 +110,38 @@ fn norm_rows(bench: &mut Bench) -> Result<()> {
     Ok(())
 }
 
-fn loss_row(bench: &mut Bench) -> Result<()> {
-    let (case, classes, samples) = ("loss dice_ce 3 classes 64x64x64 b2", 3, 2);
+fn loss_rows(bench: &mut Bench) -> Result<()> {
+    for (classes, edge) in [(3, 64), (8, 64), (32, 64), (105, 32)] {
+        let case = format!("loss dice_ce {classes} classes {edge}x{edge}x{edge} b2");
+        loss_row(bench, &case, classes, [edge; 3], Channels::Labels)?;
+    }
+    // Three regions, each within the one before.
+    let mut masks = [0; 256];
+    masks[1..4].copy_from_slice(&[0b001, 0b011, 0b111]);
+    let regions = Channels::Regions(Box::new(masks));
+    loss_row(bench, "loss dice_bce 3 regions 64x64x64 b2", 3, EDGES, regions)
+}
+
+fn loss_row(
+    bench: &mut Bench,
+    case: &str,
+    classes: u32,
+    edges: [u32; 3],
+    channels: Channels,
+) -> Result<()> {
+    let samples = 2;
     if !bench.wants(case) {
         return Ok(());
     }
     let mut rig = Rig::new(&bench.gpu);
     let operand = rig.variant.operand();
-    let logits = rig.input(samples, &[classes], EDGES, Storage::Buffer)?;
-    let dlogits = Some(rig.output(samples, &[classes], EDGES, operand)?);
-    let voxels = u64::from(samples * EDGES.iter().product::<u32>());
+    let logits = rig.input(samples, &[classes], edges, Storage::Buffer)?;
+    let dlogits = Some(rig.output(samples, &[classes], edges, operand)?);
+    let voxels = u64::from(samples * edges.iter().product::<u32>());
     let labels = rig.tensors.slots.buffer("labels", voxels * 4, Lifetime::Persistent);
     let out = rig.values(u64::from(out_elements(classes))).slot;
     let (weight, batch_dice, out_offset) = (1.0, false, 0);
-    DiceCrossEntropy { logits, labels, dlogits, weight, batch_dice, out, out_offset }
+    DiceCrossEntropy { logits, channels, labels, dlogits, weight, batch_dice, out, out_offset }
         .lower(&mut rig.lowering())?;
     let ready = rig.ready(&bench.gpu)?;
     bench.row(case, Against::Copy, &ready).map(|_| ())
@@ -191,7 +209,7 @@ fn main() -> Result<()> {
         layer.rows(&mut bench)?;
     }
     norm_rows(&mut bench)?;
-    loss_row(&mut bench)?;
+    loss_rows(&mut bench)?;
     adam_row(&mut bench)?;
     augmentation_rows(&mut bench)
 }

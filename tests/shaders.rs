@@ -11,7 +11,7 @@ use asng_wgpu::nn::unet::UNet;
 use asng_wgpu::ops::conv3d::{
     Conv3dBackwardInput, Conv3dBackwardWeight, Conv3dForward, Geometry, GradientSums, InputGradient,
 };
-use asng_wgpu::ops::loss::{DiceCrossEntropy, DownsampleLabels, out_elements};
+use asng_wgpu::ops::loss::{Channels, DiceCrossEntropy, DownsampleLabels, out_elements};
 use asng_wgpu::ops::norm::{
     NormActivation, NormActivationBackward, NormOnLoad, NormStatistics, NormSums, SegmentNorm,
     statistics_slot,
@@ -166,7 +166,10 @@ fn of_losses(caps: &Caps) -> Kernels {
     let (samples, to_shape) = (2, [2; 3]);
     DownsampleLabels { from: labels, from_shape: [4; 3], to: labels, to_shape, samples }
         .lower(&mut b.lowering());
-    for classes in 2..=32 {
+    let regions = Channels::Regions(Box::new([0; 256]));
+    let of_labels = (2..=32).chain([105, 255]).map(|classes| (classes, Channels::Labels));
+    let of_regions = (1..=32).map(|classes| (classes, regions.clone()));
+    for (classes, channels) in of_labels.chain(of_regions) {
         let logits = b.view(&[2, classes, 4, 4, 4]).unwrap();
         let out = b.slot(out_elements(classes as u32) as usize * 4);
         let gradients = STORAGES.map(|s| {
@@ -175,11 +178,21 @@ fn of_losses(caps: &Caps) -> Kernels {
         });
         for dlogits in gradients.into_iter().chain([None]) {
             for batch_dice in [false, true] {
+                let channels = channels.clone();
                 let (weight, out_offset) = (1.0, 0);
                 let l = &mut b.lowering();
-                DiceCrossEntropy { logits, labels, dlogits, weight, batch_dice, out, out_offset }
-                    .lower(l)
-                    .unwrap();
+                DiceCrossEntropy {
+                    logits,
+                    channels,
+                    labels,
+                    dlogits,
+                    weight,
+                    batch_dice,
+                    out,
+                    out_offset,
+                }
+                .lower(l)
+                .unwrap();
             }
         }
     }

@@ -9,14 +9,15 @@ use asng_wgpu::ops::optimizer::{Average, Ranges};
 use asng_wgpu::ops::tensor::Storage;
 use asng_wgpu::reference::conv3d::Conv3d;
 use asng_wgpu::reference::norm::Norm;
-use asng_wgpu::reference::{loss, optimizer};
+use asng_wgpu::reference::optimizer;
 use common::bench::Bench;
 use common::conv::{Case, LastNorm};
-use common::dense::{LossCase, NormCase, OptimizerCase};
+use common::dense::{NormCase, OptimizerCase};
 use common::fence;
 use common::fused::{self, Front};
 use common::property::property;
 use common::shapes::{PLAIN, SHAPES, TRANSPOSED, conv_case, conv_cases};
+use common::twin::{close_wide, differences, narrow, report, wide};
 use common::{close_shaped, generated, gpu};
 use proptest::prelude::*;
 
@@ -25,19 +26,6 @@ use proptest::prelude::*;
 const SUMS: f64 = 2e-5;
 /// Normalisation divides by a deviation that is itself a sum.
 const NORMALISED: f64 = 5e-5;
-
-fn wide(values: &[f32]) -> Vec<f64> {
-    values.iter().map(|&v| f64::from(v)).collect()
-}
-
-fn narrow(values: &[f64]) -> Vec<f32> {
-    values.iter().map(|&v| v as f32).collect()
-}
-
-/// Panics with all failures of a list of cases.
-fn report(failures: Vec<String>) {
-    assert!(failures.is_empty(), "{} failures\n{}", failures.len(), failures.join("\n"));
-}
 
 fn twin_of(case: &Case) -> Conv3d {
     let [n, ci, d, h, w] = case.x_shape;
@@ -450,93 +438,6 @@ fn instance_norm_of_random_shapes() {
     });
 }
 
-fn dice_ce(
-    [n, classes, d, h, w]: [u32; 5],
-    caps: &Caps,
-    batch_dice: bool,
-    storage: Storage,
-    seed: u32,
-) -> Result<(), String> {
-    let shape = [n, classes, d, h, w].map(|e| e as usize);
-    let voxels = (d * h * w) as usize;
-    // Sharp and flat logits; the last class never occurs as a label.
-    let logits = generated(seed, 3, shape.iter().product());
-    let present = classes.saturating_sub(1).max(1) as f32;
-    let labels: Vec<i32> = generated(seed + 1, 0, n as usize * voxels)
-        .iter()
-        .map(|v| ((v * 0.5 + 0.5) * present) as i32)
-        .collect();
-    let case = LossCase { shape, logits: &logits, labels: &labels, weight: 0.75, batch_dice };
-    let (values, gradient) = common::dense::loss(gpu(), caps, &case, storage)?;
-    let twin = loss::dice_ce(&wide(&logits), &labels, classes as usize, voxels, batch_dice);
-    let expected = narrow(&[twin.ce, twin.dice, twin.ce + twin.dice]);
-    for (i, name) in ["ce", "dice", "total"].iter().enumerate() {
-        // Absolute: the sum may cancel, each term is of the order of 1 or more.
-        let bound = 1e-5 * f64::from(expected[0].abs() + expected[1].abs()).max(1.0);
-        let near = f64::from((values[i] - expected[i]).abs()) < bound;
-        if !near {
-            return Err(format!("{name} is {} instead of {}", values[i], expected[i]));
-        }
-    }
-    if values[3] != 0.0 {
-        return Err("a finite loss is flagged".into());
-    }
-    let weighted: Vec<f64> = twin.gradient.iter().map(|g| g * 0.75).collect();
-    close_shaped("gradient", &gradient, &narrow(&weighted), 5e-5, &shape)?;
-    common::close("counts", &values[4..], &common::dense::hard_counts(&case), 0.0)
-}
-
-#[test]
-fn loss_and_its_gradient() {
-    let caps = gpu().caps();
-    let mut failures = Vec::new();
-    for (i, [n, _, d, h, w]) in SHAPES.into_iter().enumerate() {
-        let classes = [2, 3, 4, 5, 8, 9, 13, 32][i];
-        for (batch_dice, storage) in [(true, Storage::Buffer), (false, Storage::Texture)] {
-            let shape = [n, classes, d, h, w];
-            let outcome = dice_ce(shape, caps, batch_dice, storage, 50 + i as u32);
-            failures.extend(outcome.err().map(|e| format!("{shape:?} {batch_dice}: {e}")));
-        }
-    }
-    // One sample a part: the logits of a sample must lie in one binding, a batch need not.
-    let caps = Caps { max_binding_bytes: 16 * 105 * 4, max_texture_3d: 28, ..caps.clone() };
-    // Software adapters fill textures, others store into them.
-    for (storage, cpu) in
-        [(Storage::Buffer, true), (Storage::Texture, true), (Storage::Texture, false)]
-    {
-        let caps = Caps { cpu, ..caps.clone() };
-        let outcome = dice_ce([3, 5, 7, 3, 5], &caps, true, storage, 90);
-        failures.extend(outcome.err().map(|e| format!("in parts, {storage:?}: {e}")));
-    }
-    report(failures);
-}
-
-#[test]
-fn loss_of_random_shapes() {
-    let input = (1u32..4, 2u32..33, prop::array::uniform3(1u32..9), any::<bool>(), 0u32..1000);
-    property(24, input, |(n, classes, [d, h, w], batch_dice, seed)| {
-        dice_ce([n, classes, d, h, w], gpu().caps(), batch_dice, Storage::Buffer, seed)
-    });
-}
-
-#[test]
-fn labels_of_lower_heads() {
-    let sizes = (prop::array::uniform3(1u32..14), prop::array::uniform3(1u32..6), 1u32..4);
-    property(32, sizes, |(to, factor, samples)| {
-        // Whole factors as in a network, and one voxel more, as in an odd volume.
-        for extra in [0, 1] {
-            let from: [u32; 3] = std::array::from_fn(|i| to[i] * factor[i] + extra);
-            let count = samples * from.iter().product::<u32>();
-            let labels: Vec<i32> = (0..count as i32).map(|i| i * 7919 % 1013).collect();
-            let got = common::dense::downsample(gpu(), &labels, samples, from, to)?;
-            if got != loss::downsample(&labels, from, to) {
-                return Err(format!("{from:?} to {to:?}"));
-            }
-        }
-        Ok(())
-    });
-}
-
 /// Steps on elements of `ranges` only, against the twin.
 fn steps(
     adam: bool,
@@ -670,31 +571,9 @@ fn a_gradient_that_is_not_finite_changes_nothing() {
     }
 }
 
-/// Central difference of `f` along each element of `x`.
-fn differences(x: &[f64], f: impl Fn(&[f64]) -> f64) -> Vec<f64> {
-    let step = 1e-5;
-    (0..x.len())
-        .map(|i| {
-            let moved = |by: f64| {
-                let mut x = x.to_vec();
-                x[i] += by;
-                f(&x)
-            };
-            (moved(step) - moved(-step)) / (2.0 * step)
-        })
-        .collect()
-}
-
-fn close_wide(what: &str, a: &[f64], b: &[f64]) {
-    let top = b.iter().fold(0f64, |m, v| m.max(v.abs()));
-    for (i, (a, b)) in a.iter().zip(b).enumerate() {
-        assert!((a - b).abs() <= 1e-7 * top.max(1e-3), "{what}[{i}]: {a} instead of {b}");
-    }
-}
-
-/// The twins' gradients are those of their own forward passes.
+/// The twin's gradients are those of its own forward pass.
 #[test]
-fn twins_agree_with_finite_differences() {
+fn norm_twin_agrees_with_finite_differences() {
     let twin = Norm { channels: 2, voxels: 6, slope: 0.2 };
     let random = |seed, count| wide(&generated(seed, 0, count));
     let (z, gamma, beta, da) = (random(1, 24), vec![0.8, 1.7], vec![0.3, -0.2], random(2, 24));
@@ -703,14 +582,4 @@ fn twins_agree_with_finite_differences() {
     close_wide("dz", &got.dz, &differences(&z, |z| dot(twin.forward(z, &gamma, &beta))));
     close_wide("dgamma", &got.dgamma, &differences(&gamma, |g| dot(twin.forward(&z, g, &beta))));
     close_wide("dbeta", &got.dbeta, &differences(&beta, |b| dot(twin.forward(&z, &gamma, b))));
-
-    let (logits, labels) = (random(3, 2 * 3 * 4), [0, 1, 2, 1, 0, 0, 1, 1]);
-    for batch_dice in [false, true] {
-        let heads = |x: &[f64]| {
-            let head = (x, &labels[..], 4);
-            loss::deep_supervision(&[head], &[0.7], 3, batch_dice)
-        };
-        let (_, gradients) = heads(&logits);
-        close_wide("loss", &gradients[0], &differences(&logits, |x| heads(x).0));
-    }
 }

@@ -1,18 +1,20 @@
-// dlogits = weight (p_c (g_c - sum_k p_k g_k) + (p_c - t_c) / (N V)), g_c = A_c t_c + B_c.
+// dlogits = weight (p_c (g_c - sum_k p_k g_k) + (p_c - t_c) / M), g_c = A_c t_c + B_c, M = the voxels
+// that count; 0 at ignored voxels (label 255).
 //
-// logits: channel blocks in a buffer. coefficients: f32 [n][class][2]. dlogits: channel blocks, buffer with
-// rows out_pitch apart, or texture. An invocation takes 32 voxels of a sample, 64 apart: coefficients cost as
-// much as a voxel. Bytes: 32 BLOCKS + 4 a voxel. For every device.
+// logits: channel blocks in a buffer. coefficients: vec4, as loss/dice_finish leaves them. dlogits:
+// channel blocks, buffer with rows out_pitch apart, or texture. An invocation takes 32 voxels of a
+// sample, 64 apart: coefficients cost as much as a voxel. Few blocks only (loss/blocks_backward takes
+// many). Bytes: 32 BLOCKS + 4 a voxel. For every device.
 struct Params {
     voxels: u32, base: u32, stride: u32, first_sample: u32,
     out_base: u32, out_stride: u32, total: u32, weight: f32,
-    d: u32, h: u32, w: u32, inverse_count: f32,
-    invocations: u32, out_pitch: u32, pad0: u32, pad1: u32,
+    d: u32, h: u32, w: u32, chunks: u32,
+    out_pitch: u32, first_label: u32, pad0: u32, pad1: u32,
 }
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> logits: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read> labels: array<u32>;
-@group(0) @binding(3) var<storage, read> coefficients: array<f32>;
+@group(0) @binding(3) var<storage, read> coefficients: array<vec4<f32>>;
 {% if TEXTURE == 1 %}
 @group(0) @binding(4) var dlogits: texture_storage_3d<rgba32float, write>;
 {% else %}
@@ -20,31 +22,22 @@ struct Params {
 {% endif %}
 const CLASS_IDS = vec4<u32>(0u, 1u, 2u, 3u);
 
-fn coefficient(n: u32, block: u32, kind: u32) -> vec4<f32> {
-    var value = vec4(0.0);
-    for (var i = 0u; i < 4u; i++) {
-        let c = block * 4u + i;
-        if c < {{ CLASSES }}u {
-            value[i] = coefficients[(n * {{ CLASSES }}u + c) * 2u + kind];
-        }
-    }
-    return value;
-}
-
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
-    let i = (group.y * 32768u + group.x) * 64u + local;
-    if i >= p.total {
+    let number = group.y * 32768u + group.x;
+    if number >= p.total {
         return;
     }
-    let n = i / p.invocations;
-    let mine = i % p.invocations;
+    let n = number / p.chunks;
+    let chunk = number % p.chunks;
+    let inverse_count = coefficients[0].x;
+    let first = 1u + (p.first_sample + n) * {{ 2 * BLOCKS }}u;
 {% for b in range(BLOCKS) %}
-    let own{{ b }} = coefficient(p.first_sample + n, {{ b }}u, 0u);
-    let all{{ b }} = coefficient(p.first_sample + n, {{ b }}u, 1u);
+    let own{{ b }} = coefficients[first + {{ 2 * b }}u];
+    let all{{ b }} = coefficients[first + {{ 2 * b + 1 }}u];
 {% endfor %}
     for (var k = 0u; k < 32u; k++) {
-        let v = mine / 64u * 2048u + k * 64u + mine % 64u;
+        let v = chunk * 2048u + k * 64u + local;
         if v >= p.voxels {
             break;
         }
@@ -58,12 +51,13 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         mean += dot(q{{ b }}, g{{ b }});
 {% endfor %}
 {% for b in range(BLOCKS) %}
-        let r{{ b }} = p.weight * (q{{ b }} * (g{{ b }} - mean) + (q{{ b }} - t{{ b }}) * p.inverse_count);
+        let r{{ b }} = p.weight * (q{{ b }} * (g{{ b }} - mean) + (q{{ b }} - t{{ b }}) * inverse_count);
+        let value{{ b }} = select(vec4(0.0), r{{ b }}, counts);
         let at{{ b }} = p.out_base + n * p.out_stride + {{ b }}u;
 {% if TEXTURE == 1 %}
-        textureStore(dlogits, vec3(v % p.w, v / p.w % p.h, at{{ b }} * p.d + v / (p.w * p.h)), r{{ b }});
+        textureStore(dlogits, vec3(v % p.w, v / p.w % p.h, at{{ b }} * p.d + v / (p.w * p.h)), value{{ b }});
 {% else %}
-        dlogits[(at{{ b }} * (p.d * p.h) + v / p.w) * p.out_pitch + v % p.w] = r{{ b }};
+        dlogits[(at{{ b }} * (p.d * p.h) + v / p.w) * p.out_pitch + v % p.w] = value{{ b }};
 {% endif %}
 {% endfor %}
     }

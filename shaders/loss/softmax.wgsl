@@ -1,6 +1,8 @@
-// Part of the loss kernels, inside their loop over the voxels v of sample n: the label, logits l (those
-// that pad far below all), their maximum top, exponentials e of l - top, and the sum of these.
-        let label = labels[(p.first_sample + n) * p.voxels + v];
+// Part of the loss kernels, inside their loop over the voxels v of sample n: the label and whether it
+// counts, logits l (those that pad far below all), their maximum top, exponentials e of l - top, and
+// the sum of these.
+        let label = labels[p.first_label + n * p.voxels + v];
+        let counts = label != 255u;
         var top = -3.4e38;
 {% for b in range(BLOCKS) %}
         let valid{{ b }} = CLASS_IDS + {{ b * 4 }}u < vec4({{ CLASSES }}u);

@@ -49,6 +49,8 @@ pub struct Reflection {
 pub const PARTS: &[&str] = &[
     "conv3d/gather_store",
     "conv3d/gather_sums",
+    "loss/add_lanes",
+    "loss/blocks_common",
     "loss/softmax",
     "norm/affine",
     "norm/common",

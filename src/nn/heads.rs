@@ -1,10 +1,12 @@
 //! What the output channels of a network are, and so which loss trains them.
 
 use crate::error::{Error, Result};
+use crate::ops::loss::Channels;
 
-/// Label index of a voxel that takes no part in the loss: its gradient is 0, and no sum or count
-/// includes it. Label maps on the device hold indices (0 is the background), not label values.
-pub const IGNORE: u32 = 255;
+/// Label index of a voxel that takes no part in the loss. Label maps on the device hold indices (0 is
+/// the background), not label values.
+pub use crate::ops::loss::IGNORE;
+
 /// Most labels of a data set, background included: indices 0 to 254.
 pub const MOST_LABELS: u32 = 255;
 /// Most regions of a network: a target is one bit of a `u32`.
@@ -24,7 +26,7 @@ pub enum Heads {
     /// The data side fills `regions` with label *indices*, in the order of the output channels,
     /// and sets [`super::plan::NetworkPlan::classes`] to their number. Label maps are uploaded as
     /// for softmax (u32 per voxel, [`IGNORE`] for voxels without a label); the loss looks the
-    /// targets up in [`Heads::masks`]. In prediction region r is where logit r is above 0, that is
+    /// targets up in the table of [`Heads::channels`]. In prediction region r is where logit r is above 0, that is
     /// where its probability is above 0.5.
     Sigmoid {
         /// Label indices of each region.
@@ -38,15 +40,14 @@ impl Heads {
         *self == Heads::Softmax
     }
 
-    /// For each label index the regions that contain it: bit r is region r. All 0 for softmax.
-    pub fn masks(&self) -> [u32; 256] {
+    /// What the loss needs: for regions a table of the label indices.
+    pub fn channels(&self) -> Channels {
+        let Heads::Sigmoid { regions } = self else { return Channels::Labels };
         let mut masks = [0; 256];
-        if let Heads::Sigmoid { regions } = self {
-            for (r, region) in (0..32).zip(regions) {
-                region.iter().for_each(|&label| masks[usize::from(label)] |= 1 << r);
-            }
+        for (r, region) in (0..32).zip(regions) {
+            region.iter().for_each(|&label| masks[usize::from(label)] |= 1 << r);
         }
-        masks
+        Channels::Regions(Box::new(masks))
     }
 
     /// Checks the heads against the number of output channels.
@@ -90,10 +91,10 @@ mod tests {
     #[test]
     fn masks_hold_one_bit_per_region() {
         let regions = vec![vec![1, 2, 3], vec![2, 254], vec![3]];
-        let masks = Heads::Sigmoid { regions }.masks();
+        let Channels::Regions(masks) = (Heads::Sigmoid { regions }).channels() else { panic!() };
         assert_eq!(masks[..5], [0, 0b001, 0b011, 0b101, 0]);
         assert_eq!((masks[254], masks[255]), (0b010, 0));
-        assert_eq!(Heads::Softmax.masks(), [0; 256]);
+        assert_eq!(Heads::Softmax.channels(), Channels::Labels);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use super::plan::NetworkPlan;
 use super::unet::{Backward, UNet};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::gpu::{Command, Lifetime, Recording, SlotId};
 use crate::ops::loss::{DiceCrossEntropy, DownsampleLabels, out_elements};
 use crate::ops::optimizer::{Average, GradientNorm, OptimizerStep, Ranges, Rule};
@@ -68,7 +68,7 @@ impl TrainingState {
 pub struct Batch {
     /// N,C,D,H,W in a buffer.
     pub image: View,
-    /// u32 \[n\]\[d\]\[h\]\[w\].
+    /// Label indices, u32 \[n\]\[d\]\[h\]\[w\], [`super::heads::IGNORE`] where there is no label.
     pub labels: SlotId,
 }
 
@@ -124,8 +124,8 @@ impl LossSlot {
         heads.map(|(v, &w)| f64::from(v[2]) * f64::from(w)).sum::<f64>() / f64::from(self.passes)
     }
 
-    /// Hard true positives, false positives and false negatives of each class at head 0, over all
-    /// samples.
+    /// Hard true positives, false positives and false negatives of each class or region at head 0, over
+    /// all samples; ignored voxels left out.
     pub fn counts(&self, values: &[f32]) -> Vec<[f32; 3]> {
         let pass = self.weights.len() * self.elements as usize;
         let mut sums = vec![[0f32; 3]; (self.elements as usize - 4) / 3];
@@ -153,9 +153,6 @@ pub fn record_loss(
     batch: Batch,
     loss: &LossPlan,
 ) -> Result<LossSlot> {
-    if !net.plan.heads.is_softmax() {
-        return Err(Error::Usage("regions cannot be trained yet".into()));
-    }
     let samples = l.tensors.of(batch.image).samples;
     if !net.plan.accumulate || samples == 1 {
         let losses = LossSlot::new(l, &net.plan, loss, 1);
@@ -239,6 +236,7 @@ fn record_pass(
         }
         DiceCrossEntropy {
             logits,
+            channels: plan.heads.channels(),
             labels,
             dlogits: dlogits[level],
             weight,

@@ -5,6 +5,7 @@
 
 pub mod conv3d;
 pub mod gamma;
+pub mod labels;
 pub mod loss;
 pub mod noise;
 pub mod norm;

@@ -1,6 +1,7 @@
 //! Spatial resampling of a sample by its draw: affine, elastic, mirroring, cropping in one pass.
 
 use super::Lowering;
+use super::labels::LabelRange;
 use super::tensor::{Place, Tensors, View, blocks_of};
 use crate::error::{Error, Result};
 use crate::gpu::{Binding, Dispatch, Kernel, SlotId, linear_groups};
@@ -269,14 +270,8 @@ impl Warp {
         let voxels = l.tensors.voxels(self.image);
         let channels = l.tensors.channels(self.image);
         let blocks = blocks_of(channels);
-        let label_base = u64::from(self.sample) * u64::from(voxels);
-        if (label_base + u64::from(voxels)) * 4 > l.tensors.caps().max_binding_bytes {
-            return Err(Error::Device(
-                "the labels of a batch exceed what this device can bind at once; use a smaller \
-                 --patch or --batch-size"
-                    .into(),
-            ));
-        }
+        let labels =
+            LabelRange::of(l.tensors.caps(), self.labels, voxels, self.sample..self.sample + 1);
         let runs = shape[1].div_ceil(RUN);
         let total = shape[0] * runs * shape[2];
         let params = Params {
@@ -286,7 +281,7 @@ impl Warp {
             total,
             displaced: u32::from(self.displacement.is_some()),
             image_base: place.base * voxels,
-            label_base: label_base as u32,
+            label_base: labels.first,
             pad: [0; 3],
         };
         let kernel = Kernel::with(
@@ -306,7 +301,7 @@ impl Warp {
             // Without a displacement nothing reads this binding: params.displaced is 0.
             Binding::read(self.displacement.unwrap_or(self.draws)),
             Binding::write(place.slot),
-            Binding::write(self.labels),
+            labels.write(),
         ];
         bindings.extend(self.coefficients.map(Binding::read));
         let taps = if self.coefficients.is_some() { 64 } else { 8 };

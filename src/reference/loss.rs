@@ -1,10 +1,11 @@
 //! Twin of the `loss` kernels, in f64: cross entropy plus soft Dice, deep supervision, labels of
 //! lower heads (nnU-Net v1: DC_and_CE_loss, MultipleOutputLoss2, downsample_seg_for_ds_transform2).
+//! Voxels of label 255 count nowhere, and their gradient is 0.
 //!
 //! `ce = mean over samples and voxels of -log p[label]`. Per class (and sample, unless `batch_dice`
 //! sums over them) `dc = (2 tp + 1e-5) / (2 tp + fp + fn + 1e-5 + 1e-8)` with `tp = sum p t`,
-//! `fp = sum p (1 - t)`, `fn = sum (1 - p) t`; `dice = - mean dc` over the classes 1, 2, ...;
-//! `total = ce + dice`.
+//! `fp = sum p (1 - t)`, `fn = sum (1 - p) t`; `dice = - mean dc` over the classes 1, 2, ...
+//! (over all regions); `total = ce + dice`.
 
 /// Values and gradient of one head.
 #[derive(Clone, Debug)]
@@ -31,7 +32,10 @@ pub fn softmax(logits: &[f64], classes: usize, voxels: usize) -> Vec<f64> {
     p
 }
 
-/// The loss of one head: logits \[N,K,V\], labels \[N,V\].
+/// What the kernels leave out: a label of [`crate::ops::loss::IGNORE`].
+const IGNORE: i32 = 255;
+
+/// The loss of one head by softmax: logits \[N,K,V\], labels \[N,V\].
 pub fn dice_ce(
     logits: &[f64],
     labels: &[i32],
@@ -39,58 +43,115 @@ pub fn dice_ce(
     voxels: usize,
     batch_dice: bool,
 ) -> Loss {
-    let samples = labels.len() / voxels;
+    let sizes = Sizes { samples: labels.len() / voxels, channels: classes, voxels };
     let p = softmax(logits, classes, voxels);
-    let at = |n: usize, c: usize, v: usize| (n * classes + c) * voxels + v;
-    let t = |n: usize, c: usize, v: usize| f64::from(labels[n * voxels + v] == c as i32);
-    let count = (samples * voxels) as f64;
+    let target = |n: usize, c: usize, v: usize| labels[n * voxels + v] == c as i32;
+    let counted = |n: usize, v: usize| labels[n * voxels + v] != IGNORE;
+    let count = sizes.places().filter(|&(n, v)| counted(n, v)).count().max(1) as f64;
     let mut ce = 0.0;
-    for n in 0..samples {
-        for v in 0..voxels {
-            let value = |c: usize| logits[at(n, c, v)];
-            let top = (0..classes).map(value).fold(f64::NEG_INFINITY, f64::max);
-            let log_sum = (0..classes).map(|c| (value(c) - top).exp()).sum::<f64>().ln() + top;
-            ce += (log_sum - value(labels[n * voxels + v] as usize)) / count;
+    for (n, v) in sizes.places().filter(|&(n, v)| counted(n, v)) {
+        let value = |c: usize| logits[sizes.at(n, c, v)];
+        let top = (0..classes).map(value).fold(f64::NEG_INFINITY, f64::max);
+        let log_sum = (0..classes).map(|c| (value(c) - top).exp()).sum::<f64>().ln() + top;
+        ce += (log_sum - value(labels[n * voxels + v] as usize)) / count;
+    }
+    let (dice, dp) = soft_dice(&p, &sizes, &target, &counted, 1, batch_dice);
+    let mut gradient = vec![0.0; p.len()];
+    for (n, v) in sizes.places().filter(|&(n, v)| counted(n, v)) {
+        let mean: f64 = (0..classes).map(|c| p[sizes.at(n, c, v)] * dp[sizes.at(n, c, v)]).sum();
+        for c in 0..classes {
+            let (i, t) = (sizes.at(n, c, v), f64::from(target(n, c, v)));
+            gradient[i] = p[i] * (dp[i] - mean) + (p[i] - t) / count;
         }
     }
-    // Dice and its derivative on each probability.
-    let groups: Vec<Vec<usize>> = if batch_dice {
-        vec![(0..samples).collect()]
-    } else {
-        (0..samples).map(|n| vec![n]).collect()
+    Loss { ce, dice, gradient }
+}
+
+/// The loss of one head by sigmoid: logits \[N,R,V\], labels \[N,V\], the label indices of each region.
+/// `bce = mean over samples, regions and voxels of max(l, 0) - l t + log(1 + exp(-|l|))` (nnU-Net v2,
+/// DC_and_BCE_loss, which leaves the regions out of the mean where there is an ignore label).
+pub fn dice_bce(
+    logits: &[f64],
+    labels: &[i32],
+    regions: &[Vec<u8>],
+    voxels: usize,
+    batch_dice: bool,
+) -> Loss {
+    let channels = regions.len();
+    let sizes = Sizes { samples: labels.len() / voxels, channels, voxels };
+    let p: Vec<f64> = logits.iter().map(|l| 1.0 / (1.0 + (-l).exp())).collect();
+    let target = |n: usize, c: usize, v: usize| {
+        regions[c].iter().any(|&label| i32::from(label) == labels[n * voxels + v])
     };
-    let terms = ((classes - 1) * groups.len()) as f64;
+    let counted = |n: usize, v: usize| labels[n * voxels + v] != IGNORE;
+    let count = sizes.places().filter(|&(n, v)| counted(n, v)).count().max(1) * channels;
+    let (dice, dp) = soft_dice(&p, &sizes, &target, &counted, 0, batch_dice);
+    let (mut ce, mut gradient) = (0.0, vec![0.0; p.len()]);
+    for (n, v) in sizes.places().filter(|&(n, v)| counted(n, v)) {
+        for c in 0..channels {
+            let (i, t) = (sizes.at(n, c, v), f64::from(target(n, c, v)));
+            ce += (logits[i].max(0.0) - logits[i] * t + (-logits[i].abs()).exp().ln_1p())
+                / count as f64;
+            gradient[i] = p[i] * (1.0 - p[i]) * dp[i] + (p[i] - t) / count as f64;
+        }
+    }
+    Loss { ce, dice, gradient }
+}
+
+/// Sizes of logits \[N,K,V\].
+struct Sizes {
+    samples: usize,
+    channels: usize,
+    voxels: usize,
+}
+
+impl Sizes {
+    fn at(&self, n: usize, c: usize, v: usize) -> usize {
+        (n * self.channels + c) * self.voxels + v
+    }
+
+    /// Every sample and voxel.
+    fn places(&self) -> impl Iterator<Item = (usize, usize)> + use<> {
+        let (samples, voxels) = (self.samples, self.voxels);
+        (0..samples).flat_map(move |n| (0..voxels).map(move |v| (n, v)))
+    }
+}
+
+/// Minus the mean soft Dice of the channels from `first` on, over the voxels that count, and its
+/// derivative on each probability.
+fn soft_dice(
+    p: &[f64],
+    sizes: &Sizes,
+    target: &dyn Fn(usize, usize, usize) -> bool,
+    counted: &dyn Fn(usize, usize) -> bool,
+    first: usize,
+    batch_dice: bool,
+) -> (f64, Vec<f64>) {
+    let samples = sizes.samples;
+    let groups: Vec<Vec<usize>> = match batch_dice {
+        true => vec![(0..samples).collect()],
+        false => (0..samples).map(|n| vec![n]).collect(),
+    };
+    let terms = ((sizes.channels - first) * groups.len()) as f64;
     let (mut dice, mut dp) = (0.0, vec![0.0; p.len()]);
     for group in &groups {
-        for c in 1..classes {
+        for c in first..sizes.channels {
+            let places = || sizes.places().filter(|(n, v)| group.contains(n) && counted(*n, *v));
             let sum = |f: &dyn Fn(f64, f64) -> f64| -> f64 {
-                let voxels = group.iter().flat_map(|&n| (0..voxels).map(move |v| (n, v)));
-                voxels.map(|(n, v)| f(p[at(n, c, v)], t(n, c, v))).sum()
+                places().map(|(n, v)| f(p[sizes.at(n, c, v)], f64::from(target(n, c, v)))).sum()
             };
             let tp = sum(&|p, t| p * t);
             let (fp, fn_) = (sum(&|p, t| p * (1.0 - t)), sum(&|p, t| (1.0 - p) * t));
             let (above, below) = (2.0 * tp + 1e-5, 2.0 * tp + fp + fn_ + 1e-5 + 1e-8);
             dice -= above / below / terms;
-            for &n in group {
-                for v in 0..voxels {
-                    // d(2 tp)/dp = 2 t and d(2 tp + fp + fn)/dp = 1.
-                    let slope = (2.0 * t(n, c, v) * below - above) / (below * below);
-                    dp[at(n, c, v)] = -slope / terms;
-                }
+            for (n, v) in places() {
+                // d(2 tp)/dp = 2 t and d(2 tp + fp + fn)/dp = 1.
+                let t = f64::from(target(n, c, v));
+                dp[sizes.at(n, c, v)] = -(2.0 * t * below - above) / (below * below) / terms;
             }
         }
     }
-    let mut gradient = vec![0.0; p.len()];
-    for n in 0..samples {
-        for v in 0..voxels {
-            let mean: f64 = (0..classes).map(|c| p[at(n, c, v)] * dp[at(n, c, v)]).sum();
-            for c in 0..classes {
-                let i = at(n, c, v);
-                gradient[i] = p[i] * (dp[i] - mean) + (p[i] - t(n, c, v)) / count;
-            }
-        }
-    }
-    Loss { ce, dice, gradient }
+    (dice, dp)
 }
 
 /// `sum_i weights[i] total_i` over heads of (logits, labels, voxels), with each head's gradient.

@@ -7,13 +7,15 @@ use super::{
     text,
 };
 use asng_wgpu::gpu::{Caps, Gpu, Memory, MemoryPlan, Program, Recording};
+use asng_wgpu::nn::heads::{Heads, IGNORE};
 use asng_wgpu::ops::ConvVariant;
-use asng_wgpu::ops::loss::{DiceCrossEntropy, DownsampleLabels, out_elements};
+use asng_wgpu::ops::loss::{Channels, DiceCrossEntropy, DownsampleLabels, out_elements};
 use asng_wgpu::ops::norm::{
     NormActivation, NormActivationBackward, NormStatistics, NormSums, SegmentNorm, statistics_slot,
 };
 use asng_wgpu::ops::optimizer::{GradientNorm, OptimizerStep, Ranges, Rule, adam_hyper, sgd_hyper};
 use asng_wgpu::ops::tensor::{Storage, host};
+use asng_wgpu::reference::loss as twin;
 
 /// One instance norm with activation, and the gradients on its output.
 pub struct NormCase {
@@ -147,6 +149,8 @@ pub struct LossCase<'a> {
     pub shape: [usize; 5],
     pub logits: &'a [f32],
     pub labels: &'a [i32],
+    /// Label indices of each channel's region; none for softmax.
+    pub regions: &'a [Vec<u8>],
     pub weight: f32,
     pub batch_dice: bool,
 }
@@ -160,7 +164,25 @@ impl LossCase<'_> {
     ) -> Result<LossCase<'a>, String> {
         let shape = logits.shape.clone();
         let shape = shape.try_into().map_err(|s| format!("logits {s:?} are not N,C,D,H,W"))?;
-        Ok(LossCase { shape, logits: &logits.f32s, labels: &labels.i32s, weight, batch_dice })
+        let (logits, labels) = (&logits.f32s, &labels.i32s);
+        Ok(LossCase { shape, logits, labels, regions: &[], weight, batch_dice })
+    }
+
+    fn channels(&self) -> Channels {
+        match self.regions {
+            [] => Channels::Labels,
+            regions => Heads::Sigmoid { regions: regions.to_vec() }.channels(),
+        }
+    }
+
+    /// The same in f64.
+    pub fn twin(&self) -> twin::Loss {
+        let [_, classes, d, h, w] = self.shape;
+        let logits: Vec<f64> = self.logits.iter().map(|&l| f64::from(l)).collect();
+        match self.regions {
+            [] => twin::dice_ce(&logits, self.labels, classes, d * h * w, self.batch_dice),
+            regions => twin::dice_bce(&logits, self.labels, regions, d * h * w, self.batch_dice),
+        }
     }
 }
 
@@ -184,6 +206,7 @@ pub fn loss(
     let out = b.slot((second + elements + 7) * 4);
     let op = DiceCrossEntropy {
         logits,
+        channels: case.channels(),
         labels,
         dlogits: Some(dlogits.view()),
         weight: case.weight,
@@ -194,7 +217,7 @@ pub fn loss(
     let mut l = b.lowering();
     dlogits.before(&mut l);
     op.lower(&mut l).map_err(text)?;
-    DiceCrossEntropy { dlogits: None, out_offset: second as u32, ..op }
+    DiceCrossEntropy { dlogits: None, out_offset: second as u32, ..op.clone() }
         .lower(&mut l)
         .map_err(text)?;
     dlogits.after(&mut l);
@@ -219,20 +242,25 @@ pub fn loss(
     Ok((one.to_vec(), gradient))
 }
 
-/// Hard true positives, false positives and false negatives of each class.
+/// Hard true positives, false positives and false negatives of each channel.
 pub fn hard_counts(case: &LossCase) -> Vec<f32> {
     let [n, classes, d, h, w] = case.shape;
     let voxels = d * h * w;
     let mut counts = vec![0f32; 3 * classes];
-    for i in 0..n * voxels {
+    for i in (0..n * voxels).filter(|&i| case.labels[i] != IGNORE as i32) {
         let logit = |c: usize| case.logits[(i / voxels * classes + c) * voxels + i % voxels];
         let best = (1..classes).fold(0, |best, c| if logit(c) > logit(best) { c } else { best });
-        let label = case.labels[i] as usize;
-        if best == label {
-            counts[3 * label] += 1.0;
-        } else {
-            counts[3 * best + 1] += 1.0;
-            counts[3 * label + 2] += 1.0;
+        for c in 0..classes {
+            let (hard, target) = match case.regions.get(c) {
+                None => (best == c, case.labels[i] as usize == c),
+                Some(region) => (logit(c) > 0.0, region.contains(&(case.labels[i] as u8))),
+            };
+            match (hard, target) {
+                (true, true) => counts[3 * c] += 1.0,
+                (true, false) => counts[3 * c + 1] += 1.0,
+                (false, true) => counts[3 * c + 2] += 1.0,
+                (false, false) => {}
+            }
         }
     }
     counts

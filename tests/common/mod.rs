@@ -13,6 +13,7 @@ pub mod property;
 pub mod resample;
 pub mod shapes;
 pub mod spatial;
+pub mod twin;
 pub mod unet;
 pub mod window;
 
