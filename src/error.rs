@@ -46,6 +46,15 @@ impl Error {
         Error::Io { context: format!("cannot {doing} '{}'", path.display()), source }
     }
 
+    /// An [`Error::Device`] that also says what to do; other errors as they are. The engine knows what a
+    /// device does not allow, its callers know the flags.
+    pub fn advise(self, advice: &str) -> Self {
+        match self {
+            Error::Device(text) => Error::Device(format!("{text}; {advice}")),
+            other => other,
+        }
+    }
+
     /// The message with its causes, in one line.
     pub fn sentence(&self) -> String {
         let mut text = self.to_string();

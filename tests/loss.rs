@@ -143,9 +143,13 @@ fn labels_of_lower_heads() {
             let from: [u32; 3] = std::array::from_fn(|i| to[i] * factor[i] + extra);
             let count = samples * from.iter().product::<u32>();
             let labels: Vec<i32> = (0..count as i32).map(|i| i * 7919 % 1013).collect();
-            let got = common::dense::downsample(gpu(), &labels, samples, from, to)?;
-            if got != loss::downsample(&labels, from, to) {
-                return Err(format!("{from:?} to {to:?}"));
+            // All samples at once, and as few as there may be.
+            for max_binding_bytes in [1 << 27, 600] {
+                let caps = Caps { max_binding_bytes, ..gpu().caps().clone() };
+                let got = common::dense::downsample(gpu(), &caps, &labels, samples, from, to)?;
+                if got != loss::downsample(&labels, from, to) {
+                    return Err(format!("{from:?} to {to:?} by {max_binding_bytes} bytes"));
+                }
             }
         }
         Ok(())

@@ -3,7 +3,7 @@
 mod common;
 
 use asng_wgpu::gpu::{AdapterChoice, Gpu, Memory, MemoryPlan, Program, Recording};
-use asng_wgpu::nn::heads::Heads;
+use asng_wgpu::nn::heads::{Heads, IGNORE};
 use asng_wgpu::nn::plan::NetworkPlan;
 use asng_wgpu::nn::step::{
     Batch, LossPlan, LossSlot, Optimizer, TrainingState, record_loss, record_step,
@@ -66,6 +66,7 @@ fn parameters_of(net: &UNet) -> Vec<f32> {
 
 struct Session {
     memory: Memory,
+    batch: Batch,
     /// Device memory of loss and gradient.
     bytes: u64,
     loss: Program,
@@ -111,6 +112,7 @@ fn session_of(
         loss: Program::new(gpu, &memory, &alone).unwrap(),
         gradient: Program::new(gpu, &memory, &whole).unwrap(),
         memory,
+        batch,
         state,
         losses: [first, second],
     }
@@ -247,6 +249,43 @@ fn gradients_are_differences_of_the_loss() {
         }
     }
     assert!(failures.is_empty(), "\n{}", failures.join("\n"));
+}
+
+/// The loss by softmax over few and over many labels and by sigmoid, each with ignored voxels, reaches
+/// every parameter as it should.
+#[test]
+fn gradients_of_regions_and_of_ignored_voxels_are_differences_of_the_loss() {
+    let regions = vec![vec![1, 2], vec![2], vec![0, 1], vec![1], vec![2, 0]];
+    let sigmoid = NetworkPlan { classes: 5, heads: Heads::Sigmoid { regions }, ..isotropic() };
+    let one = Heads::Sigmoid { regions: vec![vec![1]] };
+    let single = NetworkPlan { classes: 1, heads: one, ..anisotropic() };
+    let many = NetworkPlan { classes: 10, ..anisotropic() };
+    for plan in [isotropic(), sigmoid, single, many] {
+        let net = UNet::new(plan);
+        let parameters = parameters_of(&net);
+        let (_, mut labels) = batch_of(&NetworkPlan { classes: 3, ..net.plan.clone() });
+        labels.iter_mut().skip(1).step_by(3).for_each(|label| *label = IGNORE);
+        for variant in ConvVariant::available(gpu().caps()) {
+            let s = session(gpu(), &net, variant, 0);
+            gpu().write(&s.memory, s.batch.labels, 0, &labels).unwrap();
+            let (loss, gradient) = s.gradient(gpu(), &parameters);
+            assert_eq!(loss, s.at(gpu(), &parameters), "loss with and without a gradient");
+            let error = slope_error(&s, &parameters, &gradient, dot(&gradient, &gradient));
+            assert!(error < 1e-2, "{variant:?} {:?}: slope off by {error:.1e}", net.plan.heads);
+            // Every voxel that counts is counted once per channel that it belongs to.
+            let counts = s.counts(gpu());
+            assert_eq!(counts.len(), net.plan.classes as usize);
+            let members = |c: usize| match &net.plan.heads {
+                Heads::Softmax => vec![c as u32],
+                Heads::Sigmoid { regions } => regions[c].iter().map(|&l| l.into()).collect(),
+            };
+            for (c, [tp, _, missed]) in counts.into_iter().enumerate() {
+                let members = members(c);
+                let expected = labels.iter().filter(|&label| members.contains(label)).count();
+                assert_eq!(tp + missed, expected as f32, "{:?} channel {c}", net.plan.heads);
+            }
+        }
+    }
 }
 
 #[test]

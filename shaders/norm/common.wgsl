@@ -1,7 +1,7 @@
 // Part of the normalisation kernels: parameters, z, and the column of voxels of one invocation.
 //
-// z: channel blocks, texture or buffer. Workgroups: x 64 places (h, w) of a plane, y a run of planes,
-// z samples and channel blocks from first_row on; an invocation stays at its place and walks the run, so that what it
+// z: channel blocks, texture or buffer. Workgroups: x 64 places (h, w) of a plane from first_tile on, y a
+// run of planes, z samples and channel blocks from first_row on; an invocation stays at its place and walks the run, so that what it
 // looks up once (statistics, scale, its place) serves many voxels.
 struct Params {
     d: u32, h: u32, w: u32, blocks: u32,
@@ -9,7 +9,7 @@ struct Params {
     b_base: u32, b_stride: u32, out_base: u32, out_stride: u32,
     first_block: u32, sample_blocks: u32, first_sample: u32, slope: f32,
     channels: u32, run: u32, tiles: u32, chunks: u32,
-    frozen: u32, first_row: u32, out_pitch: u32, pad0: u32,
+    frozen: u32, first_row: u32, out_pitch: u32, first_tile: u32,
 }
 @group(0) @binding(0) var<uniform> p: Params;
 {% if IN == 1 %}
@@ -29,13 +29,14 @@ struct Column {
 }
 
 fn column_of(group: vec3<u32>, local: u32) -> Column {
-    let place = group.x * 64u + local;
+    let tile = p.first_tile + group.x;
+    let place = tile * 64u + local;
     let first = group.y * p.run;
     let end = select(first, min(first + p.run, p.d), place < p.h * p.w);
     let row = p.first_row + group.z;
     return Column(
         row / p.blocks, row % p.blocks, place, place % p.w, place / p.w, first, end,
-        group.y * p.tiles + group.x,
+        group.y * p.tiles + tile,
     );
 }
 

@@ -22,7 +22,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     }
     add_pairs(local, sum, square);
     if local == 0u {
-        let count = f32(min(64u, p.h * p.w - group.x * 64u) * (c.end - c.first));
+        let count = f32(min(64u, p.h * p.w - c.place) * (c.end - c.first));
         let mean = sh_first[0] / count;
         let i = (row_of(c) * p.chunks + c.chunk) * 2u;
         partial[i] = shift + mean;

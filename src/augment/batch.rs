@@ -58,7 +58,7 @@ impl Augmenter {
         if image_bytes > limit || voxels * 16 > limit {
             return Err(Error::Device(format!(
                 "a source of {} voxels or a patch of {voxels} exceeds what this device can bind \
-                 at once; use a smaller --patch",
+                 at once",
                 spec.capacity
             )));
         }

@@ -2,13 +2,19 @@
 
 use super::tiles::Tiles;
 
+/// Most bytes that a binding may have, whatever a device grants: kernels count elements of four bytes and
+/// more in u32, and do not check their indices.
+pub const MOST_BINDING_BYTES: u64 = 4 << 30;
+
 /// Limits, optional features and choices that decide how ops are lowered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Caps {
-    /// Largest range of a buffer that one binding may cover, in bytes.
+    /// Largest range of a buffer that one binding may cover, in bytes; at most [`MOST_BINDING_BYTES`].
     pub max_binding_bytes: u64,
     /// Largest buffer, in bytes.
     pub max_buffer_bytes: u64,
+    /// Most workgroups of a dispatch along one axis.
+    pub max_groups: u32,
     /// Largest edge of a 3-D texture, in texels.
     pub max_texture_3d: u32,
     /// Largest edge of a 2-D texture, in texels.
@@ -58,6 +64,7 @@ impl Caps {
         Caps {
             max_binding_bytes: 128 << 20,
             max_buffer_bytes: 256 << 20,
+            max_groups: 65535,
             max_texture_3d: 2048,
             max_texture_2d: 8192,
             workgroup_bytes: 16 << 10,

@@ -1,7 +1,7 @@
 //! An open device: pipelines made once, buffers written and read, errors as ours.
 
 use super::adapter::{AdapterChoice, choose};
-use super::caps::{Caps, WorkLimits};
+use super::caps::{Caps, MOST_BINDING_BYTES, WorkLimits};
 use super::fault::{Failing, Fault};
 use super::memory::{Memory, Resource};
 use super::recording::Kernel;
@@ -99,8 +99,9 @@ impl Gpu {
         let has_subgroups = features.contains(wgpu::Features::SUBGROUP);
         let cpu = info.device_type == wgpu::DeviceType::Cpu;
         let caps = Caps {
-            max_binding_bytes: limits.max_storage_buffer_binding_size,
+            max_binding_bytes: limits.max_storage_buffer_binding_size.min(MOST_BINDING_BYTES),
             max_buffer_bytes: limits.max_buffer_size,
+            max_groups: limits.max_compute_workgroups_per_dimension,
             max_texture_3d: limits.max_texture_dimension_3d,
             max_texture_2d: limits.max_texture_dimension_2d,
             workgroup_bytes: limits.max_compute_workgroup_storage_size,
@@ -284,7 +285,9 @@ impl Gpu {
                 self.device.create_shader_module(descriptor)
             } else {
                 // SAFETY: every kernel keeps its indices inside its bindings; the tests run
-                // all of them with checks on and compare both.
+                // all of them with checks on and compare both. Indices are u32 counts of elements
+                // of at least 4 bytes, and no binding exceeds MOST_BINDING_BYTES = 4 GiB, to which
+                // Caps is clamped, so sizes beyond those of the tests do not overflow them.
                 unsafe {
                     self.device.create_shader_module_trusted(
                         descriptor,

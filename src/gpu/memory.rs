@@ -3,7 +3,7 @@
 use super::caps::Caps;
 use super::device::Gpu;
 use super::recording::Recording;
-use super::slot::{Lifetime, SlotId, SlotKind, Slots};
+use super::slot::{Lifetime, SlotId, SlotKind, SlotSpec, Slots};
 use crate::error::{Error, Result};
 use crate::host;
 
@@ -84,9 +84,8 @@ impl MemoryPlan {
             };
             if too_large {
                 return Err(Error::Device(format!(
-                    "'{name}' needs {} MiB in one piece, more than this device allows; use a \
-                     smaller --patch, --features or --batch-size",
-                    kind.bytes() >> 20
+                    "'{name}' needs {} MiB in one piece, more than this device allows",
+                    kind.bytes().div_ceil(1 << 20)
                 )));
             }
         }
@@ -111,8 +110,7 @@ pub(super) enum Resource {
 pub struct Memory {
     resources: Vec<Resource>,
     placement: Vec<Option<usize>>,
-    sizes: Vec<u64>,
-    names: Vec<String>,
+    specs: Vec<SlotSpec>,
 }
 
 impl Memory {
@@ -134,12 +132,7 @@ impl Memory {
         let resources = gpu.guarded("allocating memory", || {
             plan.resources.iter().map(|(kind, name)| gpu.create(*kind, name)).collect()
         })?;
-        Ok(Memory {
-            resources,
-            placement: plan.placement.clone(),
-            sizes: slots.specs.iter().map(|s| s.kind.bytes()).collect(),
-            names: slots.specs.iter().map(|s| s.name.clone()).collect(),
-        })
+        Ok(Memory { resources, placement: plan.placement.clone(), specs: slots.specs.clone() })
     }
 
     pub(super) fn resource(&self, slot: SlotId) -> Result<&Resource> {
@@ -156,23 +149,31 @@ impl Memory {
     pub(super) fn buffer(&self, slot: SlotId) -> Result<&wgpu::Buffer> {
         match self.resource(slot)? {
             Resource::Buffer(buffer) => Ok(buffer),
-            Resource::Texture(_) => {
-                Err(Error::Device(format!("slot '{}' is a texture", self.names[slot.0 as usize])))
-            }
+            Resource::Texture(_) => Err(Error::Device(format!(
+                "slot '{}' is a texture",
+                self.specs[slot.0 as usize].name
+            ))),
         }
     }
 
     pub(super) fn texture(&self, slot: SlotId) -> Result<&wgpu::Texture> {
         match self.resource(slot)? {
             Resource::Texture(view) => Ok(view.texture()),
-            Resource::Buffer(_) => {
-                Err(Error::Device(format!("slot '{}' is a buffer", self.names[slot.0 as usize])))
-            }
+            Resource::Buffer(_) => Err(Error::Device(format!(
+                "slot '{}' is a buffer",
+                self.specs[slot.0 as usize].name
+            ))),
         }
     }
 
     pub(super) fn bytes(&self, slot: SlotId) -> u64 {
-        self.sizes[slot.0 as usize]
+        self.specs[slot.0 as usize].kind.bytes()
+    }
+
+    /// A slot's name and size.
+    pub(super) fn described(&self, slot: SlotId) -> (&str, SlotKind) {
+        let spec = &self.specs[slot.0 as usize];
+        (&spec.name, spec.kind)
     }
 }
 

@@ -8,6 +8,7 @@ mod adapter;
 mod caps;
 mod device;
 mod fault;
+mod limits;
 mod memory;
 mod program;
 mod recording;
@@ -16,7 +17,7 @@ mod slot;
 mod tiles;
 
 pub use adapter::{AdapterChoice, AdapterSummary, list_adapters, no_adapter};
-pub use caps::{Caps, WorkLimits};
+pub use caps::{Caps, MOST_BINDING_BYTES, WorkLimits};
 pub use device::Gpu;
 pub use fault::Fault;
 pub use memory::{Memory, MemoryPlan};

@@ -2,6 +2,7 @@
 //! exist, so running it again costs next to nothing on the host.
 
 use super::device::{Gpu, Pipeline};
+use super::limits;
 use super::memory::{Memory, Resource};
 use super::recording::{Access, Command, Dispatch, Recording};
 use super::shader::BindingClass;
@@ -70,8 +71,9 @@ fn mismatch(dispatch: &Dispatch, what: &str) -> Error {
     Error::Device(format!("kernel '{}': {what}", dispatch.kernel.name()))
 }
 
-/// Holds a dispatch against what naga reflects from its shader.
-fn verify(gpu: &Gpu, dispatch: &Dispatch, pipeline: &Pipeline) -> Result<()> {
+/// Holds a dispatch against the device's limits and what naga reflects from its shader.
+fn verify(gpu: &Gpu, memory: &Memory, dispatch: &Dispatch, pipeline: &Pipeline) -> Result<()> {
+    limits::check(dispatch, |slot| memory.described(slot), gpu.caps())?;
     let classes = &pipeline.reflection.bindings;
     if classes.len() != dispatch.bindings.len() + 1 {
         return Err(mismatch(dispatch, "the number of bindings differs from the shader's"));
@@ -88,11 +90,6 @@ fn verify(gpu: &Gpu, dispatch: &Dispatch, pipeline: &Pipeline) -> Result<()> {
         };
         if binding.access != expected {
             return Err(mismatch(dispatch, "a binding's access differs from the shader's"));
-        }
-        if let Some((offset, bytes)) = binding.range
-            && (offset % gpu.caps().offset_alignment != 0 || bytes > gpu.caps().max_binding_bytes)
-        {
-            return Err(mismatch(dispatch, "a binding's range is misaligned or too long"));
         }
     }
     Ok(())
@@ -116,7 +113,7 @@ impl Program {
                     let pipeline = pipelines
                         .next()
                         .ok_or_else(|| mismatch(dispatch, "its pipeline is missing"))?;
-                    verify(gpu, dispatch, &pipeline)?;
+                    verify(gpu, memory, dispatch, &pipeline)?;
                     let offset = position;
                     position += slot_of(dispatch);
                     labels.push(Label {

@@ -7,6 +7,7 @@ mod decision;
 pub mod evaluate;
 pub mod exchanged;
 mod export;
+mod forward;
 mod output;
 pub mod pairs;
 pub mod predict;

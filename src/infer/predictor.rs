@@ -1,13 +1,14 @@
 //! Sliding window prediction of one prepared case.
 
+use super::forward::Forward;
 use super::tiling::{Pass, Sums, Tiling};
 use crate::data::Axes;
 use crate::error::Result;
-use crate::gpu::{Gpu, Lifetime, Memory, MemoryPlan, Program, Recording, SlotId};
+use crate::gpu::{Gpu, Memory, Program, SlotId};
 use crate::nn::plan::NetworkPlan;
 use crate::nn::unet::UNet;
-use crate::ops::tensor::{Storage, Tensors, View, host};
-use crate::ops::{ConvVariant, Lowering};
+use crate::ops::ConvVariant;
+use crate::ops::tensor::{Tensors, View, host};
 
 /// A network ready to predict patches.
 pub struct Predictor {
@@ -34,29 +35,16 @@ impl Predictor {
     /// Uploads the weights (flat, as [`UNet::parameters`] places them) and records one forward pass.
     ///
     /// # Errors
-    /// [`crate::Error::Device`] when the device has too little memory.
+    /// [`crate::Error::Device`] when the device has too little memory, or does not allow the network's
+    /// patch.
     pub fn new(gpu: &Gpu, net: UNet, weights: &[f32], variant: ConvVariant) -> Result<Self> {
-        let plan = &net.plan;
-        let mut tensors = Tensors::new(gpu.caps());
-        let keep = Lifetime::Persistent;
-        let bytes = net.parameters.elements() * 4;
-        let parameters = tensors.slots.buffer("parameters", bytes, keep);
-        let channels = [plan.in_channels];
-        let image = tensors.add("image", 1, &channels, plan.patch, Storage::Buffer, keep)?.view();
-        let output =
-            tensors.add("output", 1, &[plan.classes], plan.patch, Storage::Buffer, keep)?.view();
-        let mut recording = Recording::new();
-        let mut l = Lowering { tensors: &mut tensors, recording: &mut recording, variant };
-        let activations = net.forward(&mut l, parameters, image, &[true])?;
-        for &logits in &activations.logits {
-            crate::ops::stage::Stage { from: logits, to: output }.lower(&mut l);
-        }
-        let placed = MemoryPlan::new(&tensors.slots, &[&recording]);
+        let Forward { tensors, placed, recording, parameters, image, logits } =
+            Forward::new(gpu.caps(), variant, &net)?;
         let memory = Memory::new(gpu, &tensors.slots, &placed)?;
         gpu.write(&memory, parameters, 0, weights)?;
         let program = Program::new(gpu, &memory, &recording)?;
         let flops = recording.flops();
-        Ok(Predictor { memory, tensors, net, parameters, program, image, logits: output, flops })
+        Ok(Predictor { memory, tensors, net, parameters, program, image, logits, flops })
     }
 
     /// Replaces the weights.

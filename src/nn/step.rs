@@ -141,7 +141,7 @@ impl LossSlot {
 
 /// Appends forward, loss and (with `backward`) backward of a batch: all samples at once, or where the
 /// plan accumulates one after the other with the mean of their gradients. The two differ in rounding
-/// alone, unless Dice is taken over the batch.
+/// alone, unless Dice is taken over the batch or the samples have unequal numbers of ignored voxels.
 ///
 /// # Errors
 /// [`crate::Error::Device`] when a tensor exceeds the device's limits.

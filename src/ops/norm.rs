@@ -115,7 +115,7 @@ struct Params {
     frozen: u32,
     first_row: u32,
     out_pitch: u32,
-    pad: u32,
+    first_tile: u32,
 }
 
 #[repr(C)]
@@ -161,7 +161,7 @@ struct Columns {
 }
 
 impl Columns {
-    /// Appends a kernel on all rows, in dispatches of a bounded number of bytes; FLOPs and bytes are
+    /// Appends a kernel on all rows, in dispatches of bounded bytes and workgroups; FLOPs and bytes are
     /// those of a vec4.
     fn dispatch(
         &self,
@@ -171,17 +171,21 @@ impl Columns {
         flops: u64,
         bytes: u64,
     ) {
-        let most = l.tensors.caps().work.bytes;
-        let rows =
-            (most / (self.vec4s * bytes).max(1)).clamp(1, u64::from(self.rows.max(1))) as u32;
+        let (most, most_groups) = (l.tensors.caps().work.bytes, l.tensors.caps().max_groups);
+        let rows = (most / (self.vec4s * bytes).max(1)).clamp(1, u64::from(self.rows.max(1)));
+        let rows = (rows as u32).min(most_groups);
         let [tiles, runs] = self.groups;
         for first_row in (0..self.rows).step_by(rows as usize) {
             let count = rows.min(self.rows - first_row);
-            let params = Params { first_row, ..self.params };
-            let groups = [tiles, runs, count];
-            let vec4s = self.vec4s * u64::from(count);
-            let dispatch = Dispatch::new(kernel.clone(), &params, bindings.to_vec(), groups);
-            l.recording.dispatch(dispatch.work(vec4s * flops, vec4s * bytes));
+            // Planes of more places than a dispatch may have workgroups along x are cut.
+            for first_tile in (0..tiles).step_by(most_groups as usize) {
+                let part = most_groups.min(tiles - first_tile);
+                let params = Params { first_row, first_tile, ..self.params };
+                let vec4s = self.vec4s * u64::from(count) * u64::from(part) / u64::from(tiles);
+                let groups = [part, runs, count];
+                let dispatch = Dispatch::new(kernel.clone(), &params, bindings.to_vec(), groups);
+                l.recording.dispatch(dispatch.work(vec4s * flops, vec4s * bytes));
+            }
         }
     }
 }

@@ -198,8 +198,7 @@ impl Tensors {
         };
         if room == 0 {
             return Err(Error::Device(format!(
-                "'{name}' of {d} x {h} x {w} voxels exceeds what this device can bind at once; \
-                 use a smaller --patch"
+                "'{name}' of {d} x {h} x {w} voxels exceeds what this device can bind at once"
             )));
         }
         Ok(room)

@@ -213,8 +213,7 @@ pub(super) fn sample_place(tensors: &Tensors, image: View, sample: u32) -> Resul
             Ok(place)
         }
         None => Err(Error::Device(
-            "an augmented sample exceeds what this device can bind at once; use a smaller --patch"
-                .into(),
+            "an augmented sample exceeds what this device can bind at once".into(),
         )),
     }
 }

@@ -21,7 +21,21 @@ pub(super) struct Bench {
 }
 
 impl Bench {
+    /// Records the augmentation of a source's patch and places it on the device.
+    ///
+    /// # Errors
+    /// [`crate::Error::Device`] where the patch exceeds what the device allows.
     pub(super) fn new(
+        gpu: &Gpu,
+        source: &Source,
+        patch: [u32; 3],
+        interpolation: Interpolation,
+    ) -> Result<Self> {
+        let bench = Self::fitting(gpu, source, patch, interpolation);
+        bench.map_err(|e| e.advise("use a smaller --patch"))
+    }
+
+    fn fitting(
         gpu: &Gpu,
         source: &Source,
         patch: [u32; 3],
@@ -41,6 +55,7 @@ impl Bench {
         let variant = ConvVariant::Simt;
         let mut l = Lowering { tensors: &mut tensors, recording: &mut recording, variant };
         augmenter.record(&mut l, 0, image, labels)?;
+        recording.check(&tensors.slots, gpu.caps())?;
         let placed = MemoryPlan::new(&tensors.slots, &[&recording]);
         let memory = Memory::new(gpu, &tensors.slots, &placed)?;
         let program = Program::new(gpu, &memory, &recording)?;

@@ -84,6 +84,18 @@ pub(super) struct Recordings {
     pub validate: Recording,
 }
 
+impl Recordings {
+    /// All of them.
+    pub fn all(&self) -> Vec<&Recording> {
+        let mut all = vec![&self.augment, &self.warp, &self.learn];
+        all.extend(&self.trial);
+        all.extend(&self.keep);
+        all.extend(&self.steps);
+        all.push(&self.validate);
+        all
+    }
+}
+
 impl Blueprint {
     /// Records a training on a device of these abilities.
     ///
@@ -161,13 +173,8 @@ impl Blueprint {
             })?;
             steps.push(step);
         }
-        let mut all: Vec<&Recording> = vec![&augment, &warp, &learn];
-        all.extend(&trial);
-        all.extend(&keep);
-        all.extend(&steps);
-        all.push(&validate);
-        let placed = MemoryPlan::new(&tensors.slots, &all);
         let recordings = Recordings { augment, warp, learn, trial, keep, steps, validate };
+        let placed = MemoryPlan::new(&tensors.slots, &recordings.all());
         Ok(Blueprint {
             net,
             variant,
@@ -183,6 +190,16 @@ impl Blueprint {
             recordings,
             recompute: spec.recompute,
         })
+    }
+
+    /// Whether the device can hold and bind everything, with the workgroups that it takes.
+    ///
+    /// # Errors
+    /// [`crate::Error::Device`] naming the first limit that is exceeded.
+    pub fn check(&self, caps: &Caps) -> Result<()> {
+        self.placed.check(caps)?;
+        let slots = &self.tensors.slots;
+        self.recordings.all().into_iter().try_for_each(|recording| recording.check(slots, caps))
     }
 
     /// FLOPs of loss and gradient of one batch.

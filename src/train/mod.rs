@@ -11,6 +11,8 @@ mod forecast;
 mod identity;
 mod iteration;
 mod job;
+#[cfg(test)]
+mod limits;
 mod made;
 mod options;
 mod parts;

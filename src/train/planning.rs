@@ -219,10 +219,10 @@ impl<'a> Wanted<'a> {
             return Ok(at_once);
         }
         let plan = NetworkPlan { accumulate: true, ..plan };
-        let one_by_one = self.recomputing(caps, variant, plan, fits)?;
+        let one_by_one = self.recomputing(caps, variant, plan, &fits)?;
         // The sum of the gradients takes memory too.
         let less = one_by_one.placed.bytes() < at_once.placed.bytes();
-        Ok(if less { one_by_one } else { at_once })
+        Ok(if less || fits(&one_by_one) { one_by_one } else { at_once })
     }
 
     /// The training for the patch that was asked for, or for the largest one up to the median
@@ -253,46 +253,55 @@ impl<'a> Wanted<'a> {
             )));
         };
         let bytes = options.memory_bytes.unwrap_or(u64::MAX);
-        let fits = |blueprint: &Blueprint| blueprint.placed.bytes() <= bytes;
-        let blueprint = self.blueprint(caps, variant, patch, options.features, true, fits)?;
-        if fits(&blueprint) {
-            return Ok(blueprint);
-        }
-        Err(self.too_large(caps, variant, patch, blueprint.placed.bytes(), bytes)?)
+        let fits = |blueprint: &Blueprint| fits(blueprint, caps, bytes);
+        let why = match self.blueprint(caps, variant, patch, options.features, true, fits) {
+            Ok(blueprint) if fits(&blueprint) => return Ok(blueprint),
+            Ok(blueprint) => match blueprint.check(caps) {
+                Ok(()) => format!(
+                    "this training needs {} of device memory, more than --memory {}",
+                    size(blueprint.placed.bytes()),
+                    size(bytes)
+                ),
+                Err(e) => self.beyond(patch, &e),
+            },
+            Err(e @ Error::Device(_)) => self.beyond(patch, &e),
+            Err(e) => return Err(e),
+        };
+        Err(self.too_large(caps, variant, patch, why, bytes))
     }
 
-    /// Says which patch or feature count would fit.
+    /// Says that a patch is beyond what the device allows.
+    fn beyond(&self, [d, h, w]: [u32; 3], limit: &Error) -> String {
+        let batch = self.options.batch;
+        format!(
+            "--patch {d},{h},{w} with --batch-size {batch} is too large for this device: {limit}"
+        )
+    }
+
+    /// Says why a training does not fit, and which patch or feature count would.
     fn too_large(
         &self,
         caps: &Caps,
         variant: ConvVariant,
         patch: [u32; 3],
-        needed: u64,
+        why: String,
         bytes: u64,
-    ) -> Result<Error> {
+    ) -> Error {
         let mut ways = Vec::new();
-        if let Some(smaller) = self.shrunk(caps, variant, patch, true, bytes)? {
+        if let Ok(Some(smaller)) = self.shrunk(caps, variant, patch, true, bytes) {
             let [d, h, w] = smaller.net.plan.patch;
             ways.push(format!("--patch {d},{h},{w}"));
         }
-        let mut features = self.options.features / 2;
-        while features > 0 {
-            let fits = |blueprint: &Blueprint| blueprint.placed.bytes() <= bytes;
-            if fits(&self.blueprint(caps, variant, patch, features, true, fits)?) {
-                ways.push(format!("--features {features}"));
-                break;
-            }
-            features /= 2;
-        }
+        let fits = |blueprint: &Blueprint| fits(blueprint, caps, bytes);
+        let halves = std::iter::successors(Some(self.options.features / 2), |&n| Some(n / 2));
+        let features = halves.take_while(|&features| features > 0).find(|&features| {
+            self.blueprint(caps, variant, patch, features, true, fits).is_ok_and(|b| fits(&b))
+        });
+        ways.extend(features.map(|features| format!("--features {features}")));
         if ways.is_empty() {
             ways.push("a smaller --batch-size".into());
         }
-        Ok(Error::Usage(format!(
-            "this training needs {} of device memory, more than --memory {}; {} would fit",
-            size(needed),
-            size(bytes),
-            ways.join(" or ")
-        )))
+        Error::Usage(format!("{why}; {} would fit", ways.join(" or ")))
     }
 
     /// The largest training, from a patch downward, that needs no more than `bytes`.
@@ -307,13 +316,13 @@ impl<'a> Wanted<'a> {
         let levels = self.options.levels;
         let mut patch = start;
         loop {
-            let fits = |blueprint: &Blueprint| {
-                blueprint.placed.bytes() <= bytes && blueprint.placed.check(caps).is_ok()
-            };
+            let fits = |blueprint: &Blueprint| fits(blueprint, caps, bytes);
             let features = self.options.features;
-            let blueprint = self.blueprint(caps, variant, patch, features, one_by_one, fits)?;
-            if fits(&blueprint) {
-                return Ok(Some(blueprint));
+            match self.blueprint(caps, variant, patch, features, one_by_one, fits) {
+                Ok(blueprint) if fits(&blueprint) => return Ok(Some(blueprint)),
+                // A tensor of a patch that is far too large cannot even be recorded.
+                Ok(_) | Err(Error::Device(_)) => {}
+                Err(e) => return Err(e),
             }
             let step = divisors(patch, self.spacing_mm, levels);
             let share =
@@ -357,6 +366,11 @@ pub(super) fn check_patch(
     let wanted = Wanted::new(options, dataset, &fingerprint, &preprocessing, searching);
     // Cropped cases are smaller than their files say.
     Wanted { largest: 0, ..wanted }.choose(caps, variant).map(drop)
+}
+
+/// Whether a training needs no more than `bytes` and nothing that the device does not allow.
+fn fits(blueprint: &Blueprint, caps: &Caps, bytes: u64) -> bool {
+    blueprint.placed.bytes() <= bytes && blueprint.check(caps).is_ok()
 }
 
 /// A number of bytes for a person.

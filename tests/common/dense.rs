@@ -312,13 +312,14 @@ pub fn run_deep_supervision(golden: &Golden, gpu: &Gpu) -> Outcome {
 /// Nearest labels of other edges, by the kernel.
 pub fn downsample(
     gpu: &Gpu,
+    caps: &Caps,
     labels: &[i32],
     samples: u32,
     from_shape: [u32; 3],
     to_shape: [u32; 3],
 ) -> Result<Vec<i32>, String> {
     let count = (samples * to_shape.iter().product::<u32>()) as usize;
-    let mut b = Bench::new(gpu);
+    let mut b = Bench::of(caps, ConvVariant::Simt);
     let (from, to) = (b.slot(labels.len() * 4), b.slot(count * 4 + 64));
     DownsampleLabels { from, from_shape, to, to_shape, samples }.lower(&mut b.lowering());
     let memory = b.place(gpu)?;
@@ -339,7 +340,7 @@ pub fn run_downsample(golden: &Golden, gpu: &Gpu) -> Outcome {
         let edges = |a: &Array| last3(&a.shape).ok_or(format!("{:?} is no volume", a.shape));
         let (from, to) = (edges(source)?, edges(target)?);
         let samples = source.i32s.len() as u32 / from.iter().product::<u32>();
-        let got = downsample(gpu, &source.i32s, samples, from, to)?;
+        let got = downsample(gpu, gpu.caps(), &source.i32s, samples, from, to)?;
         let wrong = got.iter().zip(&target.i32s).position(|(a, b)| a != b);
         if let (Some(i), _) | (None, Some(i)) =
             (wrong, (got.len() != target.i32s.len()).then_some(got.len()))
