@@ -209,8 +209,13 @@ impl Dataset {
         declaration.faults.iter().for_each(|fault| faults.add(fault));
         declaration.remarks.iter().for_each(|remark| faults.warn(remark));
         // Where the channels are unknown, one is looked for.
+        let before = faults.list.len();
         let mut cases = layout::cases(dir, &root, modalities.len().max(1), &mut faults)?;
-        layout::unused(dir, &cases, &mut faults);
+        // Where no case could be found for a reason, the rest follows from it.
+        let explained = cases.is_empty() && faults.list.len() > before;
+        if !explained {
+            layout::unused(dir, &cases, &mut faults);
+        }
         if let Some(sentence) = split::pickle_beside(dir) {
             faults.remarks.push(Remark { topic: Topic::Splits, sentence });
         }
@@ -240,7 +245,7 @@ impl Dataset {
                 cases.len()
             ));
         }
-        if cases.is_empty() {
+        if cases.is_empty() && !explained {
             faults.add(
                 "has no labelled training cases; add images to imagesTr and label maps to labelsTr",
             );

@@ -67,7 +67,7 @@ fn check_channels(found: &mut Inputs, channels: usize, whole: &str) -> Result<()
             continue;
         }
         found.notes.push(format!(
-            "warning: the case '{}' in {whole} has {} of the {channels} channel files: {} {} missing",
+            "warning: the case '{}' in {whole} has {} of the {channels} channel files: {} {} missing; add what is missing",
             case.name,
             case.images.len() - missing.len(),
             named(&missing),
@@ -135,12 +135,12 @@ impl Finder {
         let note = match &strays[..] {
             [] => None,
             [one] => Some(format!(
-                "warning: {} in '{}' is no image of a case and is skipped",
+                "warning: {} in '{}' is no image of a case and is skipped; rename or remove it",
                 named(&[one]),
                 input.display()
             )),
             all => Some(format!(
-                "warning: {} files in '{}' are no images of a case and are skipped: {}",
+                "warning: {} files in '{}' are no images of a case and are skipped: {}; rename or remove them",
                 all.len(),
                 input.display(),
                 named(all)

@@ -421,7 +421,7 @@ pub(super) fn unused(dir: &Path, cases: &[Case], faults: &mut Faults) {
             remark(
                 Topic::OtherFile,
                 format!(
-                    "{} in {folder} {} skipped, for want of a NIfTI file's name: {}; remove what is not needed",
+                    "{} in {folder} {} skipped, because NIfTI files have other names: {}; remove what is not needed",
                     counted(others.len(), "file"),
                     verb(&others),
                     named(&others)
