@@ -4,8 +4,11 @@
 use super::dataset::{Faults, Topic};
 use serde_json::{Map, Value};
 
-/// Keys that change what is trained, and what their values look like.
-const FOLLOWED: [(&str, fn(&Value) -> bool); 8] = [
+/// Whether a value is of the type that a key has.
+type TypeOf = fn(&Value) -> bool;
+
+/// Keys that change what is trained, and the type of their values.
+const FOLLOWED: [(&str, TypeOf); 8] = [
     ("channel_names", Value::is_object),
     ("dataset", Value::is_object),
     ("file_ending", Value::is_string),

@@ -400,8 +400,8 @@ pub(super) fn unused(dir: &Path, cases: &[Case], faults: &mut Faults) {
     for folder in [IMAGES, LABELS] {
         let Ok(found) = Listing::of(&dir.join(folder)) else { continue };
         let free = |path: &&PathBuf| {
-            !used.contains(*path)
-                && !(pair(&path) && pairs.contains(&(path.parent(), case_name(path))))
+            let of_pair = pair(&path) && pairs.contains(&(path.parent(), case_name(path)));
+            !used.contains(*path) && !of_pair
         };
         let (volumes, others): (Vec<&PathBuf>, Vec<&PathBuf>) =
             found.volumes.iter().chain(&found.others).filter(free).partition(|p| is_volume(p));
