@@ -142,7 +142,8 @@ fn labels_of_any_numbers_keep_them() {
         2,
         &["one of 3, 1000"],
     );
-    let done = f.ok(&["evaluate", "run/fold_0/validation", "data/labelsTr", "-o", "e.json"]);
+    let done =
+        f.ok(&["evaluate", "run/fold_0/validation", "data/labelsTr", "-o", "e.json", "--partial"]);
     assert!(done.stdout.lines().any(|l| l.starts_with("1000 ")), "{}", done.all());
     let done = f.ok(&["cross-validate", "run"]);
     assert!(done.stdout.lines().any(|l| l.starts_with("1000 ")), "{}", done.all());
@@ -188,11 +189,12 @@ fn an_ignore_label_is_neither_learned_nor_measured_nor_predicted() {
     f.ok(&["predict", "-m", "run", "-i", "data/imagesTs", "-o", "pred", "--no-tta"]);
     assert_eq!(values(&f.path("pred/t0.nii.gz")), [0, 1, 2].into());
     // By the dataset.json above the references, or by the flag.
-    let done = f.ok(&["evaluate", "run/fold_0/validation", "data/labelsTr", "-o", "e.json"]);
+    let done =
+        f.ok(&["evaluate", "run/fold_0/validation", "data/labelsTr", "-o", "e.json", "--partial"]);
     assert!(done.stderr.contains("ignore label by"), "{}", done.all());
     assert_eq!(summary(&f, "e.json").mean, validated.mean);
     std::fs::rename(f.path("data/labelsTr"), f.path("refs")).unwrap();
-    let flagged = ["evaluate", "run/fold_0/validation", "refs", "-o", "e.json"];
+    let flagged = ["evaluate", "run/fold_0/validation", "refs", "-o", "e.json", "--partial"];
     f.ok(&[&flagged[..], &["--ignore-label", "3"]].concat());
     assert_eq!(summary(&f, "e.json").mean, validated.mean);
     f.ok(&[&flagged[..], &["--dataset", "data"]].concat());
@@ -230,10 +232,12 @@ fn regions_are_trained_predicted_and_reported() {
     let predict = ["predict", "-m", "run", "-i", "data/imagesTs", "--no-tta"];
     f.ok(&[&predict[..], &["-o", "pred"]].concat());
     assert_eq!(values(&f.path("pred/t0.nii.gz")), [0, 1, 2].into());
-    let done = f.ok(&["evaluate", "run/fold_0/validation", "data/labelsTr", "-o", "e.json"]);
+    let done =
+        f.ok(&["evaluate", "run/fold_0/validation", "data/labelsTr", "-o", "e.json", "--partial"]);
     assert!(done.stderr.contains("regions by"), "{}", done.all());
     assert_eq!(summary(&f, "e.json").mean, validated.mean);
-    let single = ["evaluate", "run/fold_0/validation", "data/labelsTr", "-o", "e.json"];
+    let single =
+        ["evaluate", "run/fold_0/validation", "data/labelsTr", "-o", "e.json", "--partial"];
     f.ok(&[&single[..], &["--labels", "1"]].concat());
     assert_eq!(keys(&summary(&f, "e.json")), ["1"]);
     let done = f.ok(&["cross-validate", "run"]);
@@ -269,7 +273,8 @@ fn regions_and_an_ignore_label_go_together() {
         let found = values(&f.path(&format!("run/fold_0/validation/{case}.nii.gz")));
         assert!(found.is_subset(&[0, 1, 5].into()), "{found:?}");
     }
-    let done = f.ok(&["evaluate", "run/fold_0/validation", "data/labelsTr", "-o", "e.json"]);
+    let done =
+        f.ok(&["evaluate", "run/fold_0/validation", "data/labelsTr", "-o", "e.json", "--partial"]);
     assert!(done.stderr.contains("regions and ignore label by"), "{}", done.all());
     assert_eq!(summary(&f, "e.json").mean, validated.mean);
 }
