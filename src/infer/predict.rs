@@ -447,11 +447,11 @@ fn networks(options: &PredictOptions) -> Result<Networks> {
             files.push(file);
             if network.plan.classes as usize != config.dataset.labels.outputs() {
                 return Err(Error::Input(format!(
-                    "the networks of '{}' have {} output channels, but its config.json has {}; \
-                     restore config.json, or train again",
+                    "the networks of '{}' have {} output channels, but the labels in its \
+                     config.json need {}; restore config.json, or train again",
                     run.display(),
                     network.plan.classes,
-                    config.dataset.labels.count_text()
+                    config.dataset.labels.outputs()
                 )));
             }
             let known = groups.iter_mut().find(|g| {
