@@ -58,7 +58,7 @@ impl Plan {
         self.resolved().map(|(options, _)| options)
     }
 
-    /// The options, and what a preset came to.
+    /// The options, and the sentence about the preset, if there is one.
     fn resolved(&self) -> Result<(TrainOptions, Option<String>)> {
         let dataset = folder_of(&self.dataset);
         let recipe = self.recipe.recipe(&dataset);

@@ -1,4 +1,4 @@
-//! Flags that say how long and by which recipe a network is trained; `train` and `plan` share them.
+//! Flags of the recipe and length of a training; `train` and `plan` share them.
 
 use crate::train::{Preset, Recipe, TrainOptions};
 use std::path::Path;
@@ -6,12 +6,13 @@ use std::path::Path;
 #[derive(clap::Args, Debug)]
 #[command(next_help_heading = "Training")]
 pub(super) struct RecipeFlags {
-    /// What all flags that are not given say: paper is the recipe of the paper, with --search-preset
-    /// paper and --search-val fold; 30 features, 0.7 mm (the median for anisotropic data), patches of
-    /// 128,128,128, batches of 2, adam, the plateau schedule, 250 iterations, 200 epochs. Data sets
-    /// whose name or folder says brain, BRATS, heart, left atrium or prostate get the paper's epochs
-    /// (brain: 50) and its authors' patch (heart: 64,192,160; prostate: 20,320,256). Flags and --plan
-    /// win over it; what it came to is printed, and recorded in config.json.
+    /// Values for all flags that are not given. paper: the recipe of the paper, with --search-preset
+    /// paper and --search-val fold, 30 features, voxels of 0.7 mm (the median for anisotropic data),
+    /// a patch of 128,128,128, batches of 2, adam, the plateau schedule, 250 iterations and 200 epochs.
+    /// A data set whose name or folder says brain, BRATS, heart, left atrium or prostate gets the
+    /// epochs of that task (brain: 50) and the patch of the authors' code (heart: 64,192,160;
+    /// prostate: 20,320,256). Flags and --plan win over it; the resulting values are printed, and
+    /// recorded in config.json.
     #[arg(long, value_enum)]
     pub preset: Option<Preset>,
     /// Epochs [default: 200]; with --schedule plateau, at most.
@@ -23,7 +24,7 @@ pub(super) struct RecipeFlags {
 }
 
 impl RecipeFlags {
-    /// What is done with a data set where no other flag says otherwise.
+    /// The values of flags that are not given, for a data set.
     pub fn recipe(&self, dataset: &Path) -> Recipe {
         Recipe::new(self.preset, dataset)
     }

@@ -21,9 +21,9 @@ pub(super) struct SearchFlags {
     /// otherwise].
     #[arg(long)]
     lambda: Option<usize>,
-    /// What the other flags of the search say where they are not given: careful, which did best in
+    /// Values for the flags of the search that are not given: careful, which did best in
     /// benches/EVIDENCE.md, or paper, the search as it was published. It sets the search alone;
-    /// --preset paper sets network and training too [default: careful; with --preset paper: paper].
+    /// --preset paper also sets network and training [default: careful; with --preset paper: paper].
     #[arg(long, value_enum)]
     search_preset: Option<SearchPreset>,
     /// Judge the candidates of the weight step, or fresh ones as in the paper [default: shared].

@@ -1,5 +1,4 @@
-//! Whole recipes by one flag (`--preset`): what the other flags of a training say where they are not
-//! given.
+//! Whole recipes by one flag (`--preset`): the values of flags that are not given.
 
 use super::options::{Schedule, SearchOptions, SearchValidation, SearcherKind, TrainOptions};
 use crate::data::Dataset;
@@ -55,7 +54,7 @@ impl PaperTask {
     }
 }
 
-/// What the flags of a training say where they are not given.
+/// The values of a training's flags that are not given.
 #[derive(Clone, Debug)]
 pub struct Recipe {
     /// The preset, if one was asked for.
@@ -147,7 +146,7 @@ impl Recipe {
         }
     }
 
-    /// What a preset came to, in flags, after those that were given have won; none without a preset.
+    /// The flags that a preset results in, those that were given included; none without a preset.
     pub fn sentence(&self, options: &TrainOptions) -> Option<String> {
         self.preset?;
         let list = |edges: Vec<String>| edges.join(",");
