@@ -119,7 +119,8 @@ fn manual_pages_have_the_same_sections() {
         ("predict", "step", "OPTIONS"),
     ] {
         let text = String::from_utf8(f.bytes(&format!("man1/asng-wgpu-{page}.1"))).unwrap();
-        let at = text.find(&format!("\\fB\\-\\-{flag}\\fR")).expect(flag);
+        // The synopsis names all flags before.
+        let at = text.rfind(&format!("\\fB\\-\\-{flag}\\fR")).expect(flag);
         let head = text[..at].lines().rev().find(|line| line.starts_with(".SH")).unwrap();
         assert!(head.to_uppercase().contains(section), "{page} --{flag}: {head}");
     }

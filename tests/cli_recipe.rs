@@ -177,16 +177,16 @@ fn an_interrupted_plateau_goes_on_to_the_same_end() {
             SMALL.join(" ")
         )
     };
-    ok(&f, &command("whole"));
-    let mut running = Running::start(&f, &command("parts"));
+    ok(&f, &command("whole/run"));
+    let mut running = Running::start(&f, &command("parts/run"));
     running.wait_for(&["epoch 12/"]);
     running.signal("-INT");
     let ended = running.end();
     assert_eq!(ended.code, Some(130), "{}", ended.stderr);
-    ok(&f, &format!("{} --resume", command("parts")));
-    let epochs = [metrics(&f, "whole").len(), metrics(&f, "parts").len()];
+    ok(&f, &format!("{} --resume", command("parts/run")));
+    let epochs = [metrics(&f, "whole/run").len(), metrics(&f, "parts/run").len()];
     assert!(epochs[0] < 400 && epochs[0] == epochs[1], "{epochs:?}");
-    assert_same(&f.path("whole"), &f.path("parts"), 0);
+    assert_same(&f.path("whole/run"), &f.path("parts/run"), 0);
 }
 
 #[test]
@@ -254,10 +254,10 @@ fn every_part_of_the_work_has_a_line_of_its_own_in_a_log() {
     let expected = ["testing the device", "reading 4 cases", "compiling kernels", "timing"];
     assert_lines(&done.stderr, &expected);
     let model = run_folder(&f.path("model"), &data, &[0], [16; 3]);
-    let done = f.ok(&["predict", "-m", &model, "-i", "data/imagesTs", "-o", "out", "--no-tta"]);
+    let done = f.ok(&["predict", "-m", &model, "-i", "data/imagesTr", "-o", "out", "--no-tta"]);
     assert_lines(&done.stderr, &["testing the device", "compiling kernels", "predicting ", "[1/"]);
     let quiet =
-        f.ok(&["-q", "predict", "-m", &model, "-i", "data/imagesTs", "-o", "q", "--no-tta"]);
+        f.ok(&["-q", "predict", "-m", &model, "-i", "data/imagesTr", "-o", "q", "--no-tta"]);
     // Drivers may have words of their own.
     assert!(!["testing", "compiling", "["].iter().any(|w| quiet.stderr.contains(w)));
 }
