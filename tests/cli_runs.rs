@@ -357,6 +357,7 @@ fn one_network_on_all_cases() {
     folder.ok(&["report", "run", "--fold", "full"]);
     let page = String::from_utf8(folder.bytes("run/fold_full/report.html")).unwrap();
     assert!(page.contains("fold full") && page.contains("without validation"), "{page}");
+    assert!(page.contains("no validation cases") && !page.contains("no validation yet"), "{page}");
     assert!(page.contains("5 for training, 0 for validation"));
     folder.ok(&["policy", "show", "run"]);
     folder.ok(&["policy", "show", "run", "--fold", "full"]);

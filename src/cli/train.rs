@@ -32,12 +32,15 @@ Example:
 
 Searches the augmentation policy while it trains (--searcher none, default, random, trivial or fixed
 does without), then predicts and evaluates the fold's validation cases. Leaves config.json and
-fold_K/: metrics.jsonl, policy.jsonl, policy.json, checkpoints, validation/. Meanwhile
-fold_K/progress.png shows the curves and fold_K/report.html all there is to know; both are written
-anew after each epoch, but not more often than every 10 seconds. Ctrl-C finishes the iteration and
+fold_K/: config.json, metrics.jsonl, policy.jsonl, policy.json, checkpoints, validation/. Meanwhile
+fold_K/progress.png shows the curves and fold_K/report.html all there is to know; both are updated
+after each epoch, but not more often than every 10 seconds. Ctrl-C finishes the iteration and
 leaves checkpoint_last (exit code 130); a second one stops at once. The same command with --resume
-goes on from there, or from the last epoch's end after a kill or a power failure, to the same result
-as without an interruption.")]
+continues from there, or from the end of the last epoch after a kill or a power failure, to the same
+result as without an interruption.
+
+A run holds folds of one data set, one split and one set of the flags that affect results. Any other
+training into --out is refused with a list of what differs, and changes nothing there.")]
 pub(super) struct Train {
     /// Folder of the data set (Medical Segmentation Decathlon or nnU-Net layout), or its dataset.json.
     dataset: PathBuf,

@@ -63,7 +63,7 @@ fn dice(record: &FoldRecord) -> Chart {
     let points = without_gaps(course(record, |e| e.dice_average));
     series.push(Series { ink: Ink::Text, dashed: true, ..Series::new(0, "moving mean", points) });
     let title = "Dice of validation patches (0 to 1)".into();
-    Chart { title, series, range: Some((0.0, 1.0)), nothing: "no validation yet" }
+    Chart { title, series, range: Some((0.0, 1.0)), nothing: record.no_validation() }
 }
 
 fn learning_rate(record: &FoldRecord) -> Chart {

@@ -173,14 +173,14 @@ fn tiles(record: &FoldRecord) -> Vec<Value> {
         None => String::new(),
     };
     tiles.push(tile("Epoch", last.epoch.to_string(), of));
-    if record.summary.is_none() {
+    if record.summary.is_none() && record.validates() {
         let note = "moving mean over validation patches".into();
         tiles.push(tile("Dice", measured(last.dice_average, 3), note));
     }
     let latest = record.epochs.iter().rev().find_map(|e| Some((e.epoch, e.val_loss?)));
     let note = match latest {
         Some((epoch, loss)) => format!("validation {loss:.4} in epoch {epoch}"),
-        None => "no validation yet".into(),
+        None => record.no_validation().into(),
     };
     tiles.push(tile("Training loss", measured(last.loss, 4), note));
     let spent: f64 = record.epochs.iter().map(|e| e.seconds).sum();

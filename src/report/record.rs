@@ -122,6 +122,11 @@ impl FoldRecord {
         self.config.fold(self.fold).is_none_or(|fold| !fold.val.is_empty())
     }
 
+    /// Why nothing was validated so far.
+    pub fn no_validation(&self) -> &'static str {
+        if self.validates() { "no validation yet" } else { "no validation cases" }
+    }
+
     /// How many epochs the training has.
     pub fn planned_epochs(&self) -> Option<u64> {
         self.option(&["epochs"]).as_u64()
