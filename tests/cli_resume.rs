@@ -192,6 +192,8 @@ fn flags_folders_and_states_that_do_not_fit_are_refused() {
     let mut running = Running::start(&folder, &again);
     running.wait_for(&["warning", "0.0.7"]);
     running.wait_for(&["epoch 2/4"]);
+    // Stopped, it neither ends nor trains on.
+    running.signal("-STOP");
     refused(&folder, &again, 1, &["another training"]);
     running.child.kill().unwrap();
     running.end();

@@ -20,7 +20,7 @@ pub struct RunLock {
 
 impl RunLock {
     /// Locks a folder. Where another process holds it, says so in a `note` once and waits a few
-    /// seconds for that process to end.
+    /// seconds for that process to end; not where its log grows, as it then trains on.
     ///
     /// # Errors
     /// [`Error::Input`] when another process still holds it, [`Error::Io`] when it cannot be locked.
@@ -38,11 +38,15 @@ impl RunLock {
         let mut options = OpenOptions::new();
         let file = options.create(true).write(true).truncate(false).open(&path).map_err(io)?;
         let begin = Instant::now();
+        let logged = || std::fs::metadata(folder.join("metrics.jsonl")).map_or(0, |log| log.len());
+        let before = logged();
         let mut noted = false;
         loop {
             match file.try_lock() {
                 Ok(()) => return Ok(RunLock { _file: file }),
-                Err(TryLockError::WouldBlock) if begin.elapsed() < patience => {
+                Err(TryLockError::WouldBlock)
+                    if begin.elapsed() < patience && logged() == before =>
+                {
                     if !std::mem::replace(&mut noted, true) {
                         note(&format!(
                             "another process holds '{}'; waiting up to {} s for it to end",
@@ -97,6 +101,17 @@ mod tests {
         acquire(Duration::ZERO).unwrap();
         // Said once, however often it was tried.
         assert_eq!(notes.len(), 1, "{notes:?}");
+    }
+
+    #[test]
+    fn a_process_that_trains_on_is_not_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let _first = RunLock::acquire(folder.path(), &mut |_| ()).unwrap();
+        // The log grows while the lock is waited for.
+        let mut note = |_: &str| std::fs::write(folder.path().join("metrics.jsonl"), "{}").unwrap();
+        let forever = Duration::from_secs(3600);
+        let error = RunLock::acquire_within(folder.path(), forever, &mut note).unwrap_err();
+        assert!(error.to_string().contains("another training"), "{error}");
     }
 
     #[test]
