@@ -42,7 +42,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             break;
         }
 {% include "loss/softmax" %}
-        let inverse = 1.0 / sum;
+        // An ignored voxel has no probabilities and no target, hence no gradient.
+        let inverse = select(0.0, 1.0 / sum, counts);
         var mean = 0.0;
 {% for b in range(BLOCKS) %}
         let q{{ b }} = e{{ b }} * inverse;
@@ -52,12 +53,11 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
 {% endfor %}
 {% for b in range(BLOCKS) %}
         let r{{ b }} = p.weight * (q{{ b }} * (g{{ b }} - mean) + (q{{ b }} - t{{ b }}) * inverse_count);
-        let value{{ b }} = select(vec4(0.0), r{{ b }}, counts);
         let at{{ b }} = p.out_base + n * p.out_stride + {{ b }}u;
 {% if TEXTURE == 1 %}
-        textureStore(dlogits, vec3(v % p.w, v / p.w % p.h, at{{ b }} * p.d + v / (p.w * p.h)), value{{ b }});
+        textureStore(dlogits, vec3(v % p.w, v / p.w % p.h, at{{ b }} * p.d + v / (p.w * p.h)), r{{ b }});
 {% else %}
-        dlogits[(at{{ b }} * (p.d * p.h) + v / p.w) * p.out_pitch + v % p.w] = value{{ b }};
+        dlogits[(at{{ b }} * (p.d * p.h) + v / p.w) * p.out_pitch + v % p.w] = r{{ b }};
 {% endif %}
 {% endfor %}
     }

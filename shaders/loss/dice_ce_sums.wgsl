@@ -53,9 +53,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         best = select(0xffffffffu, best, counts);
         ce += select(0.0, top + log(sum) - own, counts);
         ignored += select(1.0, 0.0, counts);
-        let inverse = 1.0 / sum;
+        // An ignored voxel has no probabilities.
+        let inverse = select(0.0, 1.0 / sum, counts);
 {% for b in range(BLOCKS) %}
-        let q{{ b }} = select(vec4(0.0), e{{ b }} * inverse, counts);
+        let q{{ b }} = e{{ b }} * inverse;
         tp{{ b }} += q{{ b }} * t{{ b }};
         sp{{ b }} += q{{ b }};
         st{{ b }} += t{{ b }};
