@@ -97,7 +97,8 @@ pub fn parse(text: &str) -> Declaration {
     }
     names.retain(|&value, _| Some(value) != ignore);
     match names.len() {
-        // The sentence about the background says enough.
+        // Other faults explain it.
+        0 | 1 if !found.faults.is_empty() => {}
         1 if names.contains_key(&0) => found
             .faults
             .push("has no label but the background; add the structures to segment".into()),
