@@ -86,10 +86,10 @@ impl Setup {
         let parts = fold_parts(&fold, patients.as_ref(), options, searching)?;
         if fold.val.is_empty() {
             report(Event::Note(&format!(
-                "fold {} trains on {} cases and has no validation cases: no Dice is measured, there \
+                "fold {} trains on {} and has no validation cases: no Dice is measured, there \
                  is no checkpoint_best, and the final weights are the result",
                 options.fold,
-                fold.train.len()
+                counted(fold.train.len(), "case")
             )));
         }
         let digests = file_digests(&space, searcher.as_ref())?;
