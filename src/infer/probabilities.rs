@@ -199,7 +199,7 @@ fn properties(header: &Header) -> String {
     let list = |values: &[f64]| {
         values.iter().fold(String::new(), |mut text, v| {
             // No negative zeros.
-            let _ = write!(text, "F{:?}\n", v + 0.0);
+            let _ = writeln!(text, "F{:?}", v + 0.0);
             text
         })
     };
