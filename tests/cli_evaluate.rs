@@ -293,7 +293,7 @@ fn folds_that_lack_cases_are_warned_about_and_doubles_refused() {
     let f = Folder::new();
     let data = f.demo("heart", 2);
     let run = run_folder(&f.path("run"), &data, &[], [16; 3]);
-    f.refused(&["cross-validate", "run"], 1, &["config.json", "no fold with validation cases"]);
+    f.refused(&["cross-validate", "run"], 1, &["config.json", "no folds with validation cases"]);
     f.refused(&["cross-validate", "data"], 1, &["data", "config.json"]);
     let mut config = RunConfig::read(run.as_ref()).unwrap();
     let fold = |val: [&str; 2]| Fold { train: Vec::new(), val: val.map(String::from).to_vec() };
