@@ -95,7 +95,7 @@ fn values_that_are_no_numbers_are_named_by_every_command() {
         folder.refused(&["predict", "-m", &run, "-i", image, "-o", "z"], 1, &words);
         let done = folder.run(&["check", "data"]);
         assert_eq!(done.code, 1, "{}", done.all());
-        assert!(done.stdout.contains("1 NaN or infinite voxel(s)"), "{}", done.all());
+        assert!(done.stdout.contains("has 1 voxel of NaN or infinity"), "{}", done.all());
     }
 }
 
@@ -179,7 +179,7 @@ fn a_damaged_cache_is_made_again_and_said() {
         std::fs::write(&file, bytes).unwrap();
     }
     let said = ok(&folder, &tiny("second/run", cache));
-    assert!(said.contains("cache were damaged"), "{said}");
+    assert!(said.contains("damaged files in the cache are replaced"), "{said}");
     assert!(said.contains("heart_001") && said.contains("heart_005"), "{said}");
     assert_same(&folder.path("first/run"), &folder.path("second/run"), 0);
     let said = ok(&folder, &tiny("third/run", cache));

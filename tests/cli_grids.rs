@@ -201,7 +201,11 @@ fn an_anisotropic_two_channel_set_goes_all_the_way() {
     write_labels(&label, &l.labels, l.shape, &header).unwrap();
     let data = data.display().to_string();
     let plan = f.ok(&["plan", &data, "--features", "4", "--memory", "300MiB", "-o", "plan.json"]);
-    assert!(plan.stdout.contains("1x3x3") && plan.stdout.contains("an epoch of"), "{}", plan.all());
+    assert!(
+        plan.stdout.contains("1x3x3") && plan.stdout.contains("per epoch of"),
+        "{}",
+        plan.all()
+    );
     let train = [
         "train",
         &data,

@@ -51,7 +51,7 @@ impl Check {
             (plural(report.errors, "error"), plural(report.warnings, "warning"));
         if report.errors > 0 {
             return Err(Error::Input(format!(
-                "'{name}' has {errors} and {warnings}; mend the errors before training"
+                "'{name}' has {errors} and {warnings}; fix the errors before training"
             )));
         }
         say(&format!("'{name}' has no errors and {warnings}"));
@@ -79,13 +79,12 @@ fn plural(n: usize, what: &str) -> String {
     }
 }
 
-/// A row a finding: severity, file or case, what is wrong, the way out. Only the
+/// One row per finding: severity, file or case, problem, fix. Only the
 /// first two columns are padded, so that a finding stays one line.
 fn findings_text(findings: &[Finding]) -> String {
     let places: Vec<String> = findings.iter().map(Finding::place).collect();
     let width = places.iter().map(|p| p.chars().count()).max().unwrap_or(0).max(12);
-    let mut lines =
-        vec![format!("\n{:<8}  {:<width$}  what; the way out", "severity", "file or case")];
+    let mut lines = vec![format!("\n{:<8}  {:<width$}  problem; fix", "severity", "file or case")];
     for (finding, place) in findings.iter().zip(&places) {
         let remedy = match finding.remedy.is_empty() {
             true => String::new(),

@@ -92,6 +92,11 @@ impl Setup {
                 counted(fold.train.len(), "case")
             )));
         }
+        let folder = fold_folder(&options.out, options.fold);
+        if RunLock::is_held(&folder) {
+            // Another process is training this fold: whatever else differs, this comes first.
+            drop(RunLock::acquire(&folder, &mut |s| report(Event::Note(s)))?);
+        }
         let digests = file_digests(&space, searcher.as_ref())?;
         let identity = Identity::new(options, &dataset, &split, digests)?;
         identity.check(None)?;
@@ -109,7 +114,6 @@ impl Setup {
         })?;
         let files = digests_of(&dataset, &contents);
         identity.check(Some(&files))?;
-        let folder = fold_folder(&options.out, options.fold);
         let made = MadeFolders::create(&options.out, options.fold)?;
         let lock = RunLock::acquire(&folder, &mut |s| report(Event::Note(s)))?;
         let states = state_paths(&options.out, options.fold);
