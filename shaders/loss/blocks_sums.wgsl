@@ -5,8 +5,8 @@
 // SIGMOID: p = 1 / (1 + exp(-l)), binary cross entropy max(l, 0) - l t + log(1 + exp(-|l|)), a hard
 // prediction where l > 0. Otherwise softmax by the state of loss/blocks_softmax.
 // partial: vec4 [n][chunk][block][6]. A workgroup: one block of a chunk of 2048 voxels, 64 apart for an
-// invocation, then a tree. Bytes: 16 a block and voxel, and 4 (softmax: 20) for what all read. For every
-// device.
+// invocation, then their sums added (loss/add_lanes). Bytes: 16 a block and voxel, and 4 (softmax: 20) for
+// what all read. For every device.
 {% set UPDATES = 0 %}
 {% include "loss/blocks_common" %}
 @group(0) @binding({{ 4 - SIGMOID }}) var<storage, read_write> partial: array<vec4<f32>>;
@@ -68,9 +68,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
 {% else %}
     sh_sum[320u + local] = select(vec4(0.0), vec4(ce, ignored, 0.0, 0.0), ids.x == 0u);
 {% endif %}
-    add_lanes(local);
+    let sum = add_lanes(local);
     if local < 6u {
         let row = (p.sample * p.chunks + chunk) * p.all_blocks + p.first_block + block;
-        partial[row * 6u + local] = sh_sum[local * 64u];
+        partial[row * 6u + local] = sum;
     }
 }

@@ -4,8 +4,8 @@
 //
 // logits: channel blocks in a buffer, {{ CLASSES }} classes in {{ BLOCKS }} blocks. labels: u32 [n][voxel].
 // partial: vec4 [n][chunk][block][6]. A workgroup: one chunk of 2048 voxels, 64 apart for an
-// invocation, then a tree. Few blocks only: the sums stand in registers (loss/blocks_sums takes
-// many). Bytes: 16 BLOCKS + 4 a voxel. For every device.
+// invocation, then their sums added (loss/add_lanes). Few blocks only: the sums are kept in registers
+// (loss/blocks_sums takes many). Bytes: 16 BLOCKS + 4 a voxel. For every device.
 struct Params {
     voxels: u32, base: u32, stride: u32, first_sample: u32,
     chunks: u32, total: u32, first_label: u32, pad: u32,
@@ -73,8 +73,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     sh_sum[{{ (b * 6 + 4) * 64 }}u + local] = hp{{ b }};
     sh_sum[{{ (b * 6 + 5) * 64 }}u + local] = {% if b == 0 %}vec4(ce, ignored, 0.0, 0.0){% else %}vec4(0.0){% endif %};
 {% endfor %}
-    add_lanes(local);
+    let sum = add_lanes(local);
     if local < {{ SLOTS }}u {
-        partial[((p.first_sample + n) * p.chunks + chunk) * {{ SLOTS }}u + local] = sh_sum[local * 64u];
+        partial[((p.first_sample + n) * p.chunks + chunk) * {{ SLOTS }}u + local] = sum;
     }
 }
