@@ -3,7 +3,7 @@
 use super::cross_validate::{gather, read_summary};
 use crate::metrics::comparison::{NamedSummary, average};
 use crate::numbers::edges;
-use crate::run::RunConfig;
+use crate::run::{RunConfig, folds_of, has_weights};
 use crate::{Error, Result};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -60,8 +60,10 @@ pub fn different_flags(settings: &[String]) -> Result<Vec<String>> {
         let list: Vec<&str> = if whole { vec![sources] } else { sources.split(',').collect() };
         let mut flags: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
         for run in list.into_iter().map(Path::new).filter(|run| RunConfig::path(run).is_file()) {
-            for (flag, value) in trained_with(&RunConfig::read(run)?) {
-                flags.entry(flag).or_default().insert(value);
+            for record in records(run)? {
+                for (flag, value) in trained_with(&record) {
+                    flags.entry(flag).or_default().insert(value);
+                }
             }
         }
         if !flags.is_empty() {
@@ -81,7 +83,15 @@ pub fn different_flags(settings: &[String]) -> Result<Vec<String>> {
     Ok(differ.collect())
 }
 
-/// Flags of a run, and what was resolved, as text.
+/// The records of a run's trained folds; that of the run where no fold is trained.
+fn records(run: &Path) -> Result<Vec<RunConfig>> {
+    let folds = folds_of(run)?.into_iter().filter(|fold| has_weights(run, *fold));
+    let records: Vec<RunConfig> =
+        folds.map(|fold| RunConfig::of_fold(run, fold)).collect::<Result<_>>()?;
+    if records.is_empty() { Ok(vec![RunConfig::read(run)?]) } else { Ok(records) }
+}
+
+/// Flags of a training, and what was resolved, as text.
 fn trained_with(config: &RunConfig) -> Vec<(String, String)> {
     let mut flags = vec![
         ("data set".to_string(), config.dataset.name.clone()),
