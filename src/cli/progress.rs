@@ -103,7 +103,7 @@ pub(super) struct TrainProgress {
 }
 
 impl TrainProgress {
-    /// Of a training of so many epochs and iterations per epoch.
+    /// For a training with this number of epochs, and of iterations per epoch.
     pub fn new(epochs: u64, iterations: u64) -> Self {
         TrainProgress { phases: Phases::default(), epochs, iterations, before: None }
     }

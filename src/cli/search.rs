@@ -49,7 +49,7 @@ pub(super) struct SearchFlags {
     /// [default: common].
     #[arg(long, value_enum)]
     candidate_draws: Option<CandidateDraws>,
-    /// A policy step every so many iterations [default: 4; paper: 1].
+    /// Run a policy step every N iterations [default: 4; paper: 1].
     #[arg(long, value_name = "N")]
     search_every: Option<u64>,
     /// Share of the epochs after which the distribution is frozen and all training cases are used

@@ -109,7 +109,7 @@ impl Faults {
         Faults { path, list: Vec::new(), remarks: Vec::new() }
     }
 
-    /// An error; `what` goes on after the file's name.
+    /// An error; `what` continues a sentence that begins with the file's name.
     pub fn add(&mut self, what: impl std::fmt::Display) {
         self.list.push(format!("'{}' {what}", self.path.display()));
     }

@@ -300,7 +300,7 @@ pub fn inner_split(train: &[String], share: f64, seed: u64) -> Result<(Vec<Strin
     }
     if train.len() < 2 {
         return Err(Error::Input(format!(
-            "the fold has {} training case{}, but the search sets some aside to judge its candidates and needs at least 2; add cases, or train with --searcher default or with --search-val fold",
+            "the fold has {} training case{}, but the search sets some aside to evaluate its candidates and needs at least 2; add cases, or train with --searcher default or with --search-val fold",
             train.len(),
             if train.len() == 1 { "" } else { "s" }
         )));

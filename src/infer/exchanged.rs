@@ -50,7 +50,7 @@ impl Signs {
             named_reference,
             in_data_set: below_data_set && (lists || low.starts_with("label")),
             below_data_set,
-            prediction: of_run || left || probabilities || low.starts_with("pred"),
+            prediction: of_run || left || probabilities || low.contains("pred"),
         }
     }
 
@@ -74,7 +74,9 @@ pub fn check_order(prediction: &Path, reference: &Path) -> Result<Option<String>
     let (first, second) = (Signs::of(prediction), Signs::of(reference));
     let (one, two) = (prediction.display(), reference.display());
     let right = format!("asng-wgpu evaluate '{two}' '{one}'");
-    let certain = first.reference() && !second.reference();
+    // A folder of predictions may lie in the data set, as `labelsTs_predicted` does.
+    let references = first.named_reference || (first.in_data_set && !first.prediction);
+    let certain = references && !second.reference();
     if certain {
         let why = match (first.in_data_set, second.prediction) {
             (_, true) => "is a folder of references, and the second one of predictions",

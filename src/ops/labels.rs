@@ -17,7 +17,7 @@ pub struct LabelRange {
 }
 
 impl LabelRange {
-    /// The labels of `samples` in a map of so many voxels per sample.
+    /// The labels of `samples` in a map of `voxels` voxels per sample.
     pub fn of(caps: &Caps, slot: SlotId, voxels: u32, samples: Range<u32>) -> Self {
         let at = |sample: u32| u64::from(sample) * u64::from(voxels) * BYTES;
         let (start, end) = (at(samples.start), at(samples.end));
@@ -36,7 +36,7 @@ impl LabelRange {
     }
 }
 
-/// Runs of samples whose labels fit a binding each, with so many voxels per sample.
+/// Runs of samples whose labels fit a binding each, with `voxels` voxels per sample.
 pub fn sample_runs(caps: &Caps, voxels: u32, samples: u32) -> impl Iterator<Item = Range<u32>> {
     let room = caps.max_binding_bytes.saturating_sub(caps.offset_alignment);
     let most = (room / (u64::from(voxels) * BYTES).max(1)).clamp(1, u64::from(samples.max(1)));

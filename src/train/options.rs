@@ -72,7 +72,7 @@ pub struct TrainOptions {
     pub epochs: u64,
     /// Batches an epoch.
     pub iterations: u64,
-    /// Online validation every so many epochs (and after the last).
+    /// Epochs from one online validation to the next (and after the last).
     pub validate_every: u64,
     /// Samples a batch.
     pub batch: u32,

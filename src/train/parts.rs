@@ -60,7 +60,7 @@ pub(super) fn fold_parts(
         (false, _) => (fold.train.clone(), Vec::new()),
         (true, SearchValidation::Fold) if fold.val.is_empty() => {
             return Err(Error::Input(
-                "the fold has no validation cases, on which --search-val fold judges the \
+                "the fold has no validation cases, on which --search-val fold evaluates the \
                  candidates of the search; use --search-val inner or --searcher default"
                     .into(),
             ));

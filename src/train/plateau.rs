@@ -83,7 +83,7 @@ impl Plateau {
         }
     }
 
-    /// Why the training ends here; none where it goes on.
+    /// Why the training ends here; `None` if it continues.
     pub fn end(&self, first: f64) -> Option<String> {
         if self.stagnant > STOP_PATIENCE {
             return Some(format!(

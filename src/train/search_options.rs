@@ -91,11 +91,11 @@ pub enum AfterSearch {
 pub enum SearchMode {
     /// The candidates of the weight step are also those that are judged.
     Shared,
-    /// The policy step draws fresh candidates and computes their gradients anew (the paper).
+    /// The policy step draws fresh candidates and computes their gradients again (the paper).
     Paper,
 }
 
-/// Which cases judge the candidates (`--search-val`).
+/// Which cases the reward is measured on (`--search-val`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum SearchValidation {
@@ -126,7 +126,7 @@ pub struct SearchOptions {
     pub share: f64,
     /// Validation batches that judge each candidate.
     pub batches: u64,
-    /// A policy step every so many iterations.
+    /// Iterations from one policy step to the next.
     pub every: u64,
     /// Share of the epochs after which the distribution is frozen.
     pub until: f64,

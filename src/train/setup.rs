@@ -198,7 +198,7 @@ impl Setup {
     }
 }
 
-/// Reports what is doubtful about a data set, by its headers.
+/// Reports warnings about a data set, from its headers.
 fn warn_of_doubts(
     options: &TrainOptions,
     dataset: &Dataset,

@@ -55,7 +55,7 @@ struct Root {
     regions_class_order: Value,
 }
 
-/// An entry of `labels`: a name and the numbers that it stands for.
+/// An entry of `labels`: a name and the label values that it lists.
 struct Entry {
     name: String,
     values: Vec<u16>,

@@ -111,7 +111,7 @@ fn range(plane: &[f32]) -> (f32, f32) {
     plane.iter().fold((f32::INFINITY, f32::NEG_INFINITY), |(a, b), &v| (a.min(v), b.max(v)))
 }
 
-/// Why values from `low` to `high` are no colours from 0 to 255, if so; goes on after the name of
+/// Why values from `low` to `high` are no colours from 0 to 255, if so; continues after the name of
 /// their file or channel.
 pub fn rgb_fault(low: f64, high: f64) -> Option<String> {
     (low < 0.0 || high > RGB_MAX).then(|| {
