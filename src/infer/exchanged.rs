@@ -137,6 +137,11 @@ mod tests {
                 assert!(error.to_string().contains(&right), "{error}");
             }
         }
+        // A folder of predictions inside the data set, by its name or by what it holds.
+        std::fs::create_dir_all(at("set/labelsTs_predicted")).unwrap();
+        assert!(!of("set/labelsTs_predicted", "other").unwrap());
+        std::fs::create_dir_all(at("set/labelsTs_a/probabilities")).unwrap();
+        assert!(!of("set/labelsTs_a", "other").unwrap());
         assert!(!of("plain", "other").unwrap());
         assert!(!of(validation, "other").unwrap());
         assert!(of("plain", validation).unwrap());

@@ -189,7 +189,7 @@ pub fn predict(options: &PredictOptions, report: &mut dyn FnMut(PredictEvent)) -
     report(PredictEvent::Begin(Phase::Testing));
     // Before the output folder is made, so that a wrong device leaves nothing behind.
     let (gpu, variant) = tuning::open(&options.adapter, options.checked_shaders)?;
-    let (targets, made) = targets(&options.output, &cases)?;
+    let (targets, _made) = targets(&options.output, &cases)?;
     let mut counts: Vec<usize> =
         groups.iter().map(|g| if options.mirror { g.mirror.subsets().len() } else { 1 }).collect();
     counts.dedup();
@@ -270,9 +270,6 @@ pub fn predict(options: &PredictOptions, report: &mut dyn FnMut(PredictEvent)) -
         }
         Ok(())
     })?;
-    if failed.len() == cases.len() {
-        made.remove();
-    }
     match failed.len() {
         0 => Ok(()),
         1 if cases.len() == 1 => Err(Error::Input(format!(

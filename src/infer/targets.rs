@@ -6,7 +6,8 @@ use crate::error::{Error, Result};
 use crate::files;
 use std::path::{Path, PathBuf};
 
-/// Folders that were made for the output, the outermost first.
+/// Folders that were made for the output, the outermost first; those that are still empty are removed
+/// when this goes out of scope.
 pub(super) struct MadeFolders(Vec<PathBuf>);
 
 impl MadeFolders {
@@ -18,15 +19,16 @@ impl MadeFolders {
         files::create_folder(folder)?;
         Ok(MadeFolders(missing))
     }
+}
 
-    /// Removes those that are empty again.
-    pub fn remove(self) {
+impl Drop for MadeFolders {
+    fn drop(&mut self) {
         // What holds something stays, and an empty folder does no harm.
         self.0.iter().rev().for_each(|folder| drop(std::fs::remove_dir(folder)));
     }
 }
 
-/// The files to write, one a case; makes the folder.
+/// The files to write, one per case; makes the folder.
 pub(super) fn targets(output: &Path, cases: &[Case]) -> Result<(Vec<PathBuf>, MadeFolders)> {
     let is_file = ending_of(&file_name(output)).starts_with(".nii") && !output.is_dir();
     if is_file && cases.len() > 1 {
