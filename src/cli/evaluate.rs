@@ -93,6 +93,13 @@ impl Evaluate {
     /// The labels of the data set: by --dataset, or by the dataset.json of the references.
     fn declared(&self) -> Result<Labels> {
         if let Some(path) = &self.dataset {
+            if !path.exists() {
+                return Err(Error::Usage(format!(
+                    "--dataset '{}' does not exist; give the folder of a data set, or its \
+                     dataset.json",
+                    path.display()
+                )));
+            }
             let inside = path.join("dataset.json");
             return Labels::read(if path.is_dir() { &inside } else { path });
         }
